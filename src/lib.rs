@@ -1,0 +1,39 @@
+//! The byte stream between GenVM and its host.
+//!
+//! GenVM runs one process per contract execution; each asks its **host** (the blockchain node) for storage,
+//! calldata, balances and leader results over one ordered byte stream. This crate is that stream, twice: a
+//! production Unix-domain socket that is byte-compatible with every existing host, and an experimental
+//! shared-memory ring that drops in at the same place. On top of either: the host protocol, both ends of it.
+//!
+//! ```text
+//!  GenVM process (one per execution)                       host process (the node)
+//!  ┌──────────────────────────────┐                        ┌──────────────────────────────┐
+//!  │ wasm host function           │                        │ handler (state, deltas, …)   │
+//!  │   └ HostClient (protocol)    │                        │   └ serve loop (protocol)    │
+//!  │       └ BlockingStream       │ ══ unix:// or shm:// ══ │       └ Blocking-/AsyncStream│
+//!  └──────────────────────────────┘                        └──────────────────────────────┘
+//! ```
+//!
+//! It does **not** frame, multiplex, encrypt or reconnect: the bytes written are the bytes that come out, one
+//! connection is one execution, and whoever may open the socket file is trusted as far as [`PeerPolicy`] says.
+//!
+//! Start with [`connect`] and [`listen`], which choose the transport by [`Address`]; [`transport`] is the contract
+//! that every transport keeps; [`protocol`] speaks to hosts and serves GenVMs.
+//!
+//! [`connect`]: connection::connect
+//! [`listen`]: connection::listen
+
+pub mod address;
+pub mod connection;
+pub mod error;
+pub mod options;
+pub mod protocol;
+pub mod transport;
+pub mod wait;
+
+pub use address::Address;
+pub use connection::{Transports, connect, connect_async, listen};
+pub use error::{AcceptError, ConnectError, ListenError};
+pub use options::{ConnectOptions, ListenOptions, PeerPolicy, RingCapacity, StreamOptions};
+pub use transport::{AsyncStream, BlockingStream, Listener, Peer, Transport, TransportKind};
+pub use wait::WaitStrategy;

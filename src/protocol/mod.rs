@@ -1,0 +1,1 @@
+//! The GenVM host protocol, both ends of it.

@@ -1,0 +1,199 @@
+//! The contract of every transport: [`Transport`], [`Listener`], [`BlockingStream`], [`AsyncStream`].
+//!
+//! What is pluggable is an **ordered byte stream**. Choosing, connecting and accepting happen once per execution and go
+//! through these traits; reading and writing are plain `std::io` and `tokio::io`.
+//!
+//! # The twelve promises
+//!
+//! `tests/conformance` holds every transport to them; a third party's transport can be put through the same suite.
+//!
+//! 1. Bytes arrive once, in order, unchanged. Write boundaries are not kept.
+//! 2. `write` takes at least one byte of a non-empty buffer, or waits.
+//! 3. After `flush` the peer can read everything written before, and is awake if it slept.
+//! 4. `read` publishes what this end wrote before it waits: GenVM writes and then reads with no flush in between.
+//! 5. `read` returns 0 only after the peer closed (or died) and everything it published was read.
+//! 6. Writing to a peer that is gone is `BrokenPipe`; a killed peer is noticed in bounded time; nothing hangs.
+//! 7. An expired timeout is `TimedOut`, and the stream stays usable: no byte was lost or repeated.
+//! 8. A dropped future loses and repeats no byte.
+//! 9. No socket file, shared-memory name or descriptor is left behind after a close. What a SIGKILLed process can leave
+//!    is its socket file, which the next listener replaces.
+//! 10. Nonsense from the peer is `InvalidData`, never a panic, a hang or an access out of bounds.
+//! 11. One listener serves many connections, and both faces.
+//! 12. [`peer`](BlockingStream::peer) is what the kernel says, not what the peer says.
+//!
+//! A blocking end and an async end of the same transport understand each other. The **connecting side speaks first**:
+//! a listener may learn from the first byte what its client wants.
+//!
+//! # Errors of the data path
+//!
+//! | kind | meaning | stream afterwards |
+//! | --- | --- | --- |
+//! | `TimedOut` | the read or write timeout expired | usable |
+//! | `BrokenPipe` | written to a peer that is gone | dead |
+//! | `ConnectionReset` | a socket's peer went away with our bytes unread | dead |
+//! | `InvalidData` | the peer broke the protocol of the transport; the source says how | dead |
+//!
+//! `Interrupted` is never returned: a signal restarts the wait with the time that is left. A `write` may hold bytes back
+//! until `flush`, `read`, or until enough have come together. Dropping a stream publishes what was written (as far as
+//! there is room without waiting) and closes it.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::address::Address;
+use crate::error::{AcceptError, ConnectError, ListenError};
+use crate::options::{ConnectOptions, ListenOptions};
+
+/// A way to connect to a host and to be one. Dyn-compatible; add your own with [`Transports::with`](crate::Transports::with).
+#[async_trait]
+pub trait Transport: fmt::Debug + Send + Sync {
+    /// The address scheme that this transport answers to, such as `unix`.
+    fn scheme(&self) -> &str;
+
+    /// Connects, for a blocking caller. Needs no async runtime; blocks up to [`ConnectOptions::timeout`].
+    fn connect(&self, address: &Address, options: &ConnectOptions) -> Result<Box<dyn BlockingStream>, ConnectError>;
+
+    /// Connects, for a tokio task. Must run on a tokio runtime with I/O and time enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the connection and leaves nothing behind.
+    async fn connect_async(
+        &self,
+        address: &Address,
+        options: &ConnectOptions,
+    ) -> Result<Box<dyn AsyncStream>, ConnectError>;
+
+    /// Starts listening. Needs no async runtime, does not block beyond short waits for a file lock.
+    fn listen(&self, address: &Address, options: &ListenOptions) -> Result<Box<dyn Listener>, ListenError>;
+}
+
+/// A listening host. Serves blocking and async callers, at the same time if they like. Dropping it stops listening and
+/// removes the socket file; accepted streams live on.
+#[async_trait]
+pub trait Listener: fmt::Debug + Send + Sync {
+    /// Waits for the next client. When descriptors run out it waits for some to come free rather than failing.
+    fn accept(&self) -> Result<Box<dyn BlockingStream>, AcceptError>;
+
+    /// Waits for the next client, on a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, no connection is lost.
+    async fn accept_async(&self) -> Result<Box<dyn AsyncStream>, AcceptError>;
+
+    /// Where it listens, as a client would write it. A TCP port that was 0 is the real one here.
+    fn address(&self) -> &Address;
+
+    /// Stops listening: every waiting and later accept fails with [`AcceptError::Closed`]. May be called from any thread.
+    fn close(&self);
+}
+
+/// A connected stream for a thread that may block. `impl Sock for Box<dyn BlockingStream> {}` is all GenVM needs.
+pub trait BlockingStream: Read + Write + Send + Sync + fmt::Debug {
+    /// How long a `read` may wait; `None` for ever. A zero duration is `InvalidInput`, as in std.
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// How long a `write` or `flush` may wait; `None` for ever. A zero duration is `InvalidInput`, as in std.
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Who is at the other end, from the kernel.
+    fn peer(&self) -> &Peer;
+
+    /// What carries the bytes. On a listener that serves several kinds, `Unix` until the client has shown what it is.
+    fn kind(&self) -> TransportKind;
+}
+
+/// A connected stream for a tokio task.
+pub trait AsyncStream: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug {
+    /// Who is at the other end, from the kernel.
+    fn peer(&self) -> &Peer;
+
+    /// What carries the bytes. On a listener that serves several kinds, `Unix` until the client has shown what it is.
+    fn kind(&self) -> TransportKind;
+}
+
+impl<S: BlockingStream + ?Sized> BlockingStream for Box<S> {
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        (**self).set_read_timeout(timeout)
+    }
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        (**self).set_write_timeout(timeout)
+    }
+    fn peer(&self) -> &Peer {
+        (**self).peer()
+    }
+    fn kind(&self) -> TransportKind {
+        (**self).kind()
+    }
+}
+
+impl<S: AsyncStream + ?Sized> AsyncStream for Box<S> {
+    fn peer(&self) -> &Peer {
+        (**self).peer()
+    }
+    fn kind(&self) -> TransportKind {
+        (**self).kind()
+    }
+}
+
+/// What carries the bytes of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransportKind {
+    /// A Unix-domain socket.
+    Unix,
+    /// Shared memory, sealed memfds.
+    Shm,
+    /// Shared memory, named segments.
+    ShmNamed,
+    /// TCP.
+    Tcp,
+    /// A transport of somebody else's.
+    Custom(&'static str),
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unix => "unix",
+            Self::Shm => "shm",
+            Self::ShmNamed => "shm-named",
+            Self::Tcp => "tcp",
+            Self::Custom(name) => name,
+        })
+    }
+}
+
+/// Who is at the other end of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A process of this machine, as the kernel recorded it when the connection was made.
+    Process {
+        /// Process id, seen from our pid namespace; `None` where the kernel does not tell (macOS, other namespaces).
+        pid: Option<i32>,
+        /// Effective user id.
+        uid: u32,
+        /// Effective group id.
+        gid: u32,
+    },
+    /// A network address.
+    Network(SocketAddr),
+    /// Not known: an inherited descriptor that is no Unix or TCP socket, or somebody else's transport.
+    Unknown,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { pid: Some(pid), uid, gid } => write!(f, "process {pid} (uid {uid}, gid {gid})"),
+            Self::Process { pid: None, uid, gid } => write!(f, "a process of uid {uid}, gid {gid}"),
+            Self::Network(address) => write!(f, "{address}"),
+            Self::Unknown => f.write_str("an unknown peer"),
+        }
+    }
+}
