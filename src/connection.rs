@@ -46,6 +46,16 @@ impl Transports {
     pub fn builtin() -> Self {
         #[allow(unused_mut, reason = "without features there is nothing to add")]
         let mut all: Vec<Arc<dyn Transport>> = Vec::new();
+        #[cfg(all(unix, feature = "uds"))]
+        all.push(Arc::new(crate::uds::UnixTransport));
+        #[cfg(all(unix, feature = "uds"))]
+        all.push(Arc::new(crate::fd::FdTransport));
+        #[cfg(all(unix, feature = "tcp"))]
+        all.push(Arc::new(crate::tcp::TcpTransport));
+        #[cfg(all(unix, feature = "shm"))]
+        all.push(Arc::new(crate::shm::ShmTransport::sealed()));
+        #[cfg(all(unix, feature = "shm-named"))]
+        all.push(Arc::new(crate::shm::ShmTransport::named()));
         Self(all)
     }
 

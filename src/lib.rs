@@ -26,9 +26,20 @@
 pub mod address;
 pub mod connection;
 pub mod error;
+#[cfg(all(unix, feature = "uds"))]
+pub mod fd;
 pub mod options;
 pub mod protocol;
+#[cfg(all(unix, feature = "shm"))]
+pub mod shm;
+#[cfg(all(unix, any(feature = "uds", feature = "shm", feature = "tcp")))]
+mod socket;
+mod sync;
+#[cfg(all(unix, feature = "tcp"))]
+pub mod tcp;
 pub mod transport;
+#[cfg(all(unix, feature = "uds"))]
+pub mod uds;
 pub mod wait;
 
 pub use address::Address;

@@ -35,6 +35,8 @@ pub struct ConnectOptions {
     pub stream: StreamOptions,
     /// How long connecting, including the upgrade to shared memory, may take. Default: 5 s.
     pub timeout: Duration,
+    /// How long of that a host may take over the upgrade to shared memory. Default: 1 s.
+    pub handshake_timeout: Duration,
     /// What to do when a host does not offer shared memory. Default: [`Fallback::Fail`] for `shm://` addresses; a
     /// `unix://` address under the feature `prefer-shm` always falls back.
     pub fallback: Fallback,
@@ -47,6 +49,7 @@ impl Default for ConnectOptions {
         Self {
             stream: StreamOptions::default(),
             timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(1),
             fallback: Fallback::Fail,
             allowed_peers: PeerPolicy::Any,
         }
@@ -163,7 +166,7 @@ impl RingCapacity {
     }
 
     /// The capacity in bytes.
-    pub fn bytes(self) -> u32 {
+    pub const fn bytes(self) -> u32 {
         self.0
     }
 }

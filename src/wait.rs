@@ -91,15 +91,15 @@ impl Backoff {
         }
     }
 
-    /// How long this wait has lasted, as far as the clock was looked at.
-    pub fn since(&self) -> Option<Instant> {
-        self.since
+    /// Whether so few polls were made that even a task may make the next one in place.
+    pub fn is_fresh(&self) -> bool {
+        self.polls < FREE_POLLS
     }
 
     /// Whether it is time to look whether the peer lives: rarely, because that is a system call.
     #[inline]
     pub fn check_peer(&self) -> bool {
-        self.polls % POLLS_PER_PEER_CHECK == 0
+        self.polls.is_multiple_of(if self.yielding { YIELDS_PER_PEER_CHECK } else { POLLS_PER_PEER_CHECK })
     }
 
     #[cold]
@@ -113,7 +113,7 @@ impl Backoff {
             }
             WaitStrategy::Adaptive { spin, yield_for } => {
                 // While spinning the clock is looked at every so often; a yield costs more than the clock.
-                if !self.yielding && self.polls % POLLS_PER_CLOCK != 0 {
+                if !self.yielding && !self.polls.is_multiple_of(POLLS_PER_CLOCK) {
                     std::hint::spin_loop();
                     return Step::Poll;
                 }
@@ -141,6 +141,7 @@ pub fn one_core() -> bool {
 const FREE_POLLS: u32 = 32;
 const POLLS_PER_CLOCK: u32 = 16;
 const POLLS_PER_PEER_CHECK: u32 = 1 << 14;
+const YIELDS_PER_PEER_CHECK: u32 = 1 << 8;
 
 #[cfg(test)]
 mod tests {

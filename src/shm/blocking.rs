@@ -1,0 +1,131 @@
+//! [`ShmStream`]: the blocking face of a shared-memory connection.
+
+use std::io::{self, Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use super::channel::{Channel, Tried, Wanted};
+use super::doorbell::Sleep;
+use crate::options::StreamOptions;
+use crate::socket::{Deadline, checked_timeout};
+use crate::transport::{BlockingStream, Peer, TransportKind};
+use crate::wait::{Backoff, Step, WaitStrategy, one_core};
+
+/// A connected shared-memory stream for a thread that may block.
+///
+/// `write` copies into the ring and publishes full pieces at once, the rest with the next `flush` or `read`. While the peer
+/// is awake neither makes a system call.
+#[derive(Debug)]
+pub struct ShmStream {
+    channel: Channel,
+    wait: WaitStrategy,
+    alone: bool,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+}
+
+impl ShmStream {
+    pub(crate) fn new(channel: Channel, options: &StreamOptions) -> Self {
+        Self {
+            channel,
+            wait: options.wait.unwrap_or_default(),
+            alone: one_core(),
+            read_timeout: options.read_timeout,
+            write_timeout: options.write_timeout,
+        }
+    }
+
+    /// Waits, as the strategy says, until `attempt` has something.
+    #[cold]
+    fn wait<T>(
+        &mut self,
+        wanted: Wanted,
+        timeout: Option<Duration>,
+        mut attempt: impl FnMut(&mut Channel) -> io::Result<Option<T>>,
+    ) -> io::Result<T> {
+        let mut backoff = Backoff::new(self.wait, self.alone);
+        let mut deadline = Deadline::new(timeout);
+        loop {
+            match backoff.step() {
+                Step::Poll => {}
+                Step::Yield => thread::yield_now(),
+                Step::Park => {
+                    let left = deadline.left()?;
+                    let slept = match self.channel.arm_unless(wanted, Sleep::Blocking) {
+                        Ok(true) => self.channel.sleep(left),
+                        Ok(false) => Ok(()),
+                        Err(error) => Err(error),
+                    };
+                    self.channel.disarm();
+                    slept?;
+                }
+            }
+            if let Some(done) = attempt(&mut self.channel)? {
+                return Ok(done);
+            }
+            if backoff.check_peer() {
+                self.channel.look()?;
+                deadline.left()?;
+            }
+        }
+    }
+}
+
+impl Read for ShmStream {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        self.channel.publish();
+        let mut attempt = |channel: &mut Channel| match channel.try_read(out)? {
+            Tried::Bytes(n) => Ok(Some(n)),
+            Tried::End => Ok(Some(0)),
+            Tried::Nothing => Ok(None),
+        };
+        match attempt(&mut self.channel)? {
+            Some(n) => Ok(n),
+            None => self.wait(Wanted::Bytes, self.read_timeout, attempt),
+        }
+    }
+}
+
+impl Write for ShmStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let attempt = |channel: &mut Channel| match channel.try_write(bytes)? {
+            0 => Ok(None),
+            n => Ok(Some(n)),
+        };
+        match attempt(&mut self.channel)? {
+            Some(n) => Ok(n),
+            None => self.wait(Wanted::Room, self.write_timeout, attempt),
+        }
+    }
+
+    /// Never waits: what was written lies in the ring already.
+    fn flush(&mut self) -> io::Result<()> {
+        self.channel.flush()
+    }
+}
+
+impl BlockingStream for ShmStream {
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.read_timeout = checked_timeout(timeout)?;
+        Ok(())
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.write_timeout = checked_timeout(timeout)?;
+        Ok(())
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.channel.peer
+    }
+
+    fn kind(&self) -> TransportKind {
+        self.channel.kind
+    }
+}

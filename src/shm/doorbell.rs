@@ -1,0 +1,193 @@
+//! Waking a peer that sleeps: [`Doorbell`].
+//!
+//! An end that is about to sleep **arms** its bell (a word in its own segment), looks once more whether there is work, and
+//! only then sleeps. An end that has published something looks at the peer's bell and **rings** if it is armed. Neither
+//! happens while both are awake, except for the look. This module does **not** know the ring.
+//!
+//! Two threads of two processes, each storing its own word and then loading the other's, need a full fence between the
+//! two: without it both loads may see the past, and the sleeper sleeps for ever next to its data.
+//!
+//! ```text
+//! sleeper: BELL = armed;   fence;  anything in the ring? → no → sleep on the socket
+//! ringer:  ring = record;  fence;  BELL armed?           → yes → one byte into the socket
+//! ```
+//!
+//! The bell is the rendezvous socket: one byte rings, end of file says that the peer is gone, tokio can await it. The word
+//! counts arms, so that a sleeper is rung once an arm however much is published before it is awake.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::layout::BELL;
+use super::mapping::Mapping;
+use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
+use crate::sync::atomic::fence;
+
+/// The rendezvous socket, as a thread's descriptor or as a tokio stream. Only sleepers and those who wake them touch it.
+pub(crate) trait Socket: AsFd + std::fmt::Debug + Send + Sync {}
+
+impl<T: AsFd + std::fmt::Debug + Send + Sync> Socket for T {}
+
+/// One end's bell and its way to ring the peer's.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    socket: Arc<dyn Socket>,
+    ours: Arc<Mapping>,
+    theirs: Arc<Mapping>,
+    /// Our word: a count of arms, shifted; the low bits are flags.
+    word: u64,
+    /// The peer's word that we rang for last.
+    rung: u64,
+    /// A peer that declared to spin for ever never arms: no fence, no look.
+    peer_sleeps: bool,
+    #[cfg(feature = "shm-named")]
+    events: Option<super::event::Events>,
+}
+
+const ARMED: u64 = 1;
+/// The sleeper waits on its event and not on the socket.
+#[cfg(feature = "shm-named")]
+const BY_EVENT: u64 = 2;
+const ONE_ARM: u64 = 4;
+
+/// What the socket said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing; the peer lives.
+    Nothing,
+    /// The peer rang.
+    Ring,
+    /// The peer closed, or died: the kernel says so.
+    Gone,
+}
+
+impl Doorbell {
+    pub(crate) fn new(socket: Arc<dyn Socket>, ours: Arc<Mapping>, theirs: Arc<Mapping>, peer_sleeps: bool) -> Self {
+        Self {
+            socket,
+            ours,
+            theirs,
+            word: 0,
+            rung: 0,
+            peer_sleeps,
+            #[cfg(feature = "shm-named")]
+            events: None,
+        }
+    }
+
+    /// From now on a blocking sleeper of this end waits on its `raw_sync` event, and the peer's is rung when it does.
+    #[cfg(feature = "shm-named")]
+    pub(crate) fn use_events(&mut self, events: super::event::Events) {
+        self.events = Some(events);
+    }
+
+    /// Announces that we are about to sleep. The caller then looks for work once more: what was published before this
+    /// call's fence is seen by that look, what is published after it rings.
+    pub(crate) fn arm(&mut self, how: Sleep) {
+        self.word = (self.word & !(ONE_ARM - 1)).wrapping_add(ONE_ARM) | ARMED | self.flags(how);
+        self.ours.store(BELL, self.word, Relaxed);
+        // EDGE sleep: pairs with the fence in `ring`.
+        fence(SeqCst);
+    }
+
+    /// Announces that we are awake.
+    pub(crate) fn disarm(&mut self) {
+        if self.is_armed() {
+            self.word &= !(ONE_ARM - 1);
+            self.ours.store(BELL, self.word, Relaxed);
+        }
+    }
+
+    pub(crate) fn is_armed(&self) -> bool {
+        self.word & ARMED != 0
+    }
+
+    /// Wakes the peer if it sleeps. Call it after each publication.
+    #[inline]
+    pub(crate) fn ring(&mut self) {
+        if !self.peer_sleeps {
+            return;
+        }
+        // EDGE sleep: pairs with the fence in `arm`.
+        fence(SeqCst);
+        let word = self.theirs.load(BELL, Relaxed);
+        if word & ARMED != 0 && word != self.rung {
+            self.rung = word;
+            self.really_ring(word);
+        }
+    }
+
+    /// Sleeps until rung, or until the peer is gone, or up to `timeout` (`None`: for ever).
+    pub(crate) fn sleep(&mut self, timeout: Option<std::time::Duration>) -> io::Result<Heard> {
+        #[cfg(feature = "shm-named")]
+        if let Some(events) = &self.events {
+            events.wait(timeout);
+            return self.look();
+        }
+        match timeout {
+            // One system call, as a socket would take.
+            None => self.receive(RecvFlags::empty()),
+            Some(_) => {
+                crate::socket::poll(self.socket.as_fd(), PollFlags::IN, timeout)?;
+                self.look()
+            }
+        }
+    }
+
+    /// Takes bytes that rang out of the socket, without waiting.
+    pub(crate) fn look(&mut self) -> io::Result<Heard> {
+        self.receive(RecvFlags::DONTWAIT)
+    }
+
+    /// Ends the connection for both sides, for good.
+    pub(crate) fn hang_up(&self) {
+        let _ = rustix::net::shutdown(self.socket.as_fd(), rustix::net::Shutdown::Both);
+    }
+
+    fn receive(&mut self, flags: RecvFlags) -> io::Result<Heard> {
+        // Bytes that ring may have piled up; what is left over rings once more, which is harmless.
+        let mut bytes = [0u8; 64];
+        match rustix::net::recv(self.socket.as_fd(), &mut bytes[..], flags) {
+            Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => Ok(Heard::Gone),
+            Ok(_) => Ok(Heard::Ring),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Heard::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cold]
+    fn really_ring(&mut self, word: u64) {
+        #[cfg(feature = "shm-named")]
+        if word & BY_EVENT != 0 {
+            if let Some(events) = &self.events {
+                events.ring();
+            }
+            return;
+        }
+        #[cfg(not(feature = "shm-named"))]
+        let _ = word;
+        // A full buffer holds bytes that ring already; a peer that is gone is noticed by the next look.
+        while let Err(rustix::io::Errno::INTR) =
+            rustix::net::send(self.socket.as_fd(), &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+        {}
+    }
+
+    fn flags(&self, how: Sleep) -> u64 {
+        match how {
+            #[cfg(feature = "shm-named")]
+            Sleep::Blocking if self.events.is_some() => BY_EVENT,
+            Sleep::Blocking | Sleep::Async => 0,
+        }
+    }
+}
+
+/// Which face is about to sleep: a `raw_sync` event can wake a thread, but no task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    Blocking,
+    Async,
+}

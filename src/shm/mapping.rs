@@ -1,0 +1,150 @@
+//! [`Mapping`]: a block of memory shared with another process, reachable only by checked offsets.
+//!
+//! Every access is bounds-checked here, words are atomics, and payload is copied by raw pointers: no `&[u8]` or
+//! `&mut [u8]` into shared memory ever exists, because the other process may write at any moment. This module does
+//! **not** know what the words mean; [`ring`](super::ring) does.
+#![allow(unsafe_code, reason = "maps memory and touches it through raw pointers; nothing else of the ring needs to")]
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// A mapped block, writable or read-only.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+    writable: bool,
+    backing: Backing,
+}
+
+/// What has to be given back when the mapping goes.
+enum Backing {
+    Mapped,
+    #[cfg(feature = "shm-named")]
+    Named(#[allow(dead_code, reason = "held so that it unmaps when dropped")] shared_memory::Shmem),
+}
+
+// SAFETY: the block has no thread affinity; every access goes through atomics or raw copies at checked offsets.
+unsafe impl Send for Mapping {}
+// SAFETY: as above. `copy_in` takes `&self`, and its callers' `&mut` on the one producer keeps writers apart.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of `fd`. The caller makes sure that the file is at least that long and cannot shrink (a sealed
+    /// memfd); otherwise an access could end this process with SIGBUS.
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize, writable: bool) -> io::Result<Self> {
+        let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing of ours.
+        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, fd, 0)? };
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
+        Ok(Self { base, len, writable, backing: Backing::Mapped })
+    }
+
+    /// Anonymous memory shared with forked children only: for tests of the ring alone.
+    #[cfg(test)]
+    pub(crate) fn anonymous(len: usize) -> Self {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: as in `new`.
+        let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, protection, MapFlags::SHARED) };
+        let base = NonNull::new(base.expect("mmap").cast()).expect("mmap returned null");
+        Self { base, len, writable: true, backing: Backing::Mapped }
+    }
+
+    /// Takes over a mapping of the `shared_memory` crate. It is writable on both sides.
+    #[cfg(feature = "shm-named")]
+    pub(crate) fn named(memory: shared_memory::Shmem) -> io::Result<Self> {
+        let base = NonNull::new(memory.as_ptr()).ok_or_else(|| io::Error::other("segment mapped at null"))?;
+        // mmap returns whole pages; everything in here relies on words being aligned.
+        if !base.cast::<u64>().is_aligned() {
+            return Err(io::Error::other("segment mapped at an odd address"));
+        }
+        Ok(Self { base, len: memory.len(), writable: true, backing: Backing::Named(memory) })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, offset: usize, order: Ordering) -> u64 {
+        self.word(offset).load(order)
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, offset: usize, value: u64, order: Ordering) {
+        assert!(self.writable, "store into the peer's segment");
+        self.word(offset).store(value, order);
+    }
+
+    /// Copies `from` into the block. The bytes become visible to the peer with the next release store.
+    #[inline]
+    pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
+        assert!(self.writable, "copy into the peer's segment");
+        let to = self.range(offset, from.len());
+        // SAFETY: `range` checked that the destination lies within the mapping, which is writable; `from` is private
+        // memory, so the two do not overlap. Only one producer writes here; what a lying peer reads meanwhile is its
+        // own loss.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) }
+    }
+
+    /// Copies bytes of the block out. A lying peer may change them meanwhile: the result is then arbitrary bytes, which
+    /// is what a peer may send anyway.
+    #[inline]
+    pub(crate) fn copy_out(&self, offset: usize, to: &mut [u8]) {
+        let from = self.range(offset, to.len());
+        // SAFETY: `range` checked that the source lies within the mapping; `to` is private memory, so the two do not
+        // overlap; any byte pattern is a valid `u8`.
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) }
+    }
+
+    /// The address of `offset`, for foreign code that keeps an object of its own in there.
+    #[cfg(feature = "shm-named")]
+    pub(crate) fn address(&self, offset: usize, len: usize) -> *mut u8 {
+        self.range(offset, len)
+    }
+
+    #[inline]
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(size_of::<u64>()), "unaligned word at {offset}");
+        let word = self.range(offset, size_of::<u64>()).cast();
+        // SAFETY: in bounds (`range`), aligned (`offset` is a multiple of 8 and mappings start on a page), alive as
+        // long as `self`, and touched by atomics only, here and in the peer. An atomic may be shared with anybody.
+        // The peer's segment is mapped read-only: `store` refuses it, and plain atomic loads are sound there.
+        unsafe { AtomicU64::from_ptr(word) }
+    }
+
+    #[inline]
+    fn range(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.len && len <= self.len - offset, "{len} bytes at {offset} of {}", self.len);
+        // SAFETY: within the mapping, as just checked.
+        unsafe { self.base.as_ptr().add(offset) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        match &self.backing {
+            // SAFETY: `base` and `len` are what mmap gave us, and nothing borrows from a mapping beyond its life.
+            Backing::Mapped => unsafe {
+                let _ = rustix::mm::munmap(self.base.as_ptr().cast(), self.len);
+            },
+            #[cfg(feature = "shm-named")]
+            Backing::Named(_) => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Backing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mapped => "mapped",
+            #[cfg(feature = "shm-named")]
+            Self::Named(_) => "named",
+        })
+    }
+}

@@ -1,0 +1,283 @@
+//! A single-producer, single-consumer ring of byte records in shared memory: [`Producer`] and [`Consumer`].
+//!
+//! It does **not** wait, wake or know a socket: [`blocking`](super::blocking) and [`asynchronous`](super::asynchronous)
+//! wait, [`doorbell`](super::doorbell) wakes. It carries a byte stream: a record is a unit of publication, not a message.
+//!
+//! A record starts on a 64-byte line. Its first word is `position << 16 | length` and is stored last; the payload follows
+//! in the same line, so that one line carries a small request together with its signal. The position counts lines from a
+//! random start that only the two ends know. The consumer polls for exactly the position that it expects next: nothing has
+//! to be cleared, the consumer writes nothing into the producer's memory, and left-over payload of an earlier lap, which a
+//! contract may have chosen, cannot pass for a record except by guessing 48 bits. Records never wrap: at the end of the
+//! ring one is cut short and the stream goes on in the next.
+//!
+//! Two edges order everything:
+//!
+//! - **record-visible**: the producer's Release store of the header word pairs with the consumer's Acquire load of it. Before
+//!   it the payload is written, after it the payload is read.
+//! - **room-visible**: the consumer's Release store of `CONSUMED` pairs with the producer's Acquire load of it. Before it
+//!   the payload was copied out, after it the lines are written anew.
+
+use std::sync::Arc;
+
+use super::layout::{self, CONSUMED, HEADER, LINE, POSITION_MASK, RING};
+use super::mapping::Mapping;
+use crate::options::RingCapacity;
+use crate::sync::atomic::Ordering::{Acquire, Release};
+
+/// The peer wrote something that the protocol of the ring does not allow. The connection is of no use afterwards.
+///
+/// On the data path it is the source of an [`io::Error`](std::io::Error) of kind `InvalidData`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingFault {
+    /// A record's length is 0, or more than a record may have at its place.
+    #[error("a record at line {position} claims {seen} bytes, allowed are 1 to {max}")]
+    Length {
+        /// Position of the record, in lines.
+        position: u64,
+        /// What the header says.
+        seen: u64,
+        /// The longest payload allowed there.
+        max: u64,
+    },
+    /// The consumer claims to have read what was never written, or to have un-read something.
+    #[error("the peer claims to have read up to line {seen}; known before: {known}, written: {written}")]
+    Consumed {
+        /// What it claims.
+        seen: u64,
+        /// The last claim that was checked.
+        known: u64,
+        /// Up to where we have published.
+        written: u64,
+    },
+}
+
+/// The writing side of a ring that lies in this end's own segment.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    /// Our segment: the ring that we write.
+    ours: Arc<Mapping>,
+    /// The peer's segment: how far it has read.
+    theirs: Arc<Mapping>,
+    lines: u64,
+    max_record_lines: u64,
+    /// Where the record that is open now starts; everything before is published.
+    position: u64,
+    /// The last checked `CONSUMED`; looked up again only when the ring seems full.
+    consumed: u64,
+    /// Bytes in the open record.
+    staged: usize,
+    /// Bytes that the open record can take; 0 while none is open.
+    limit: usize,
+}
+
+impl Producer {
+    /// `start` is the position agreed on in the handshake; both segments are fresh.
+    pub(crate) fn new(ours: Arc<Mapping>, theirs: Arc<Mapping>, capacity: RingCapacity, start: u64) -> Self {
+        assert!(ours.len() >= layout::segment_len(capacity) && start <= POSITION_MASK);
+        Self {
+            ours,
+            theirs,
+            lines: layout::lines(capacity),
+            max_record_lines: layout::max_record_lines(capacity),
+            position: start,
+            consumed: start,
+            staged: 0,
+            limit: 0,
+        }
+    }
+
+    /// Takes as much of `bytes` as there is room for, 0 if there is none. Full records are published on the way; the rest
+    /// stays invisible until [`publish`](Self::publish).
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Wrote, RingFault> {
+        let mut wrote = Wrote { taken: 0, published: false };
+        while wrote.taken < bytes.len() {
+            if self.limit == 0 && !self.open()? {
+                break;
+            }
+            let n = (self.limit - self.staged).min(bytes.len() - wrote.taken);
+            self.ours.copy_in(self.offset() + HEADER + self.staged, &bytes[wrote.taken..wrote.taken + n]);
+            self.staged += n;
+            wrote.taken += n;
+            if self.staged == self.limit {
+                wrote.published |= self.publish();
+            }
+        }
+        Ok(wrote)
+    }
+
+    /// Makes everything written visible. Says whether there was anything.
+    #[inline]
+    pub(crate) fn publish(&mut self) -> bool {
+        if self.staged == 0 {
+            return false;
+        }
+        let header = self.position << 16 | self.staged as u64;
+        // EDGE record-visible: pairs with the Acquire load in `Consumer::find`.
+        self.ours.store(self.offset(), header, Release);
+        self.position = (self.position + record_lines(self.staged)) & POSITION_MASK;
+        self.staged = 0;
+        self.limit = 0;
+        true
+    }
+
+    /// Whether `write` would take at least one byte.
+    pub(crate) fn has_room(&mut self) -> Result<bool, RingFault> {
+        Ok(self.limit > self.staged || self.free()? > 0)
+    }
+
+    /// Starts a record where the last one ended. Says whether there was a line free.
+    #[inline]
+    fn open(&mut self) -> Result<bool, RingFault> {
+        let to_end = self.lines - (self.position & (self.lines - 1));
+        let lines = self.free()?.min(to_end).min(self.max_record_lines);
+        self.limit = (lines as usize * LINE).saturating_sub(HEADER);
+        Ok(lines > 0)
+    }
+
+    /// Free lines. Looks at the peer's word only when the last known value leaves too few for the longest record, so that
+    /// a small call moves no extra cache line.
+    #[inline]
+    fn free(&mut self) -> Result<u64, RingFault> {
+        let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
+        let free = self.lines - used;
+        if free >= self.max_record_lines { Ok(free) } else { self.refresh() }
+    }
+
+    #[cold]
+    fn refresh(&mut self) -> Result<u64, RingFault> {
+        // EDGE room-visible: pairs with the Release store in `Consumer::release`.
+        let seen = self.theirs.load(CONSUMED, Acquire);
+        let ahead = seen.wrapping_sub(self.consumed) & POSITION_MASK;
+        let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
+        if seen > POSITION_MASK || ahead > used {
+            return Err(RingFault::Consumed { seen, known: self.consumed, written: self.position });
+        }
+        self.consumed = seen;
+        Ok(self.lines - (used - ahead))
+    }
+
+    #[inline]
+    fn offset(&self) -> usize {
+        RING + (self.position & (self.lines - 1)) as usize * LINE
+    }
+}
+
+/// What [`Producer::write`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wrote {
+    /// Bytes taken.
+    pub(crate) taken: usize,
+    /// Whether some of them became visible, so that the doorbell is due.
+    pub(crate) published: bool,
+}
+
+/// The reading side of a ring that lies in the peer's segment.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    /// Our segment: where we say how far we have read.
+    ours: Arc<Mapping>,
+    /// The peer's segment: the ring that we read.
+    theirs: Arc<Mapping>,
+    lines: u64,
+    max_record_lines: u64,
+    /// The record that is being read, or expected next.
+    position: u64,
+    /// What we last said in `CONSUMED`.
+    released: u64,
+    /// Checked payload length of the record at `position`; 0 while it has not been seen.
+    length: usize,
+    /// How much of it was copied out.
+    taken: usize,
+}
+
+impl Consumer {
+    /// `capacity` and `start` are the peer's, checked in the handshake.
+    pub(crate) fn new(ours: Arc<Mapping>, theirs: Arc<Mapping>, capacity: RingCapacity, start: u64) -> Self {
+        assert!(theirs.len() >= layout::segment_len(capacity) && start <= POSITION_MASK);
+        // Nobody reads this word before the handshake is over.
+        ours.store(CONSUMED, start, Release);
+        Self {
+            ours,
+            theirs,
+            lines: layout::lines(capacity),
+            max_record_lines: layout::max_record_lines(capacity),
+            position: start,
+            released: start,
+            length: 0,
+            taken: 0,
+        }
+    }
+
+    /// Copies out what is there, across records, up to the size of `out`; 0 if there is nothing.
+    pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<Read, RingFault> {
+        let mut read = Read { bytes: 0, released: false };
+        while read.bytes < out.len() && self.has_bytes()? {
+            let n = (self.length - self.taken).min(out.len() - read.bytes);
+            self.theirs.copy_out(self.offset() + HEADER + self.taken, &mut out[read.bytes..read.bytes + n]);
+            self.taken += n;
+            read.bytes += n;
+            if self.taken == self.length {
+                self.position = (self.position + record_lines(self.length)) & POSITION_MASK;
+                self.length = 0;
+                self.taken = 0;
+                read.released |= self.release();
+            }
+        }
+        Ok(read)
+    }
+
+    /// Whether `read` would return at least one byte.
+    #[inline]
+    pub(crate) fn has_bytes(&mut self) -> Result<bool, RingFault> {
+        if self.length > 0 {
+            return Ok(true);
+        }
+        // EDGE record-visible: pairs with the Release store in `Producer::publish`. Read once, into a local.
+        let header = self.theirs.load(self.offset(), Acquire);
+        if header >> 16 != self.position {
+            return Ok(false);
+        }
+        let length = header & 0xffff;
+        let to_end = self.lines - (self.position & (self.lines - 1));
+        let max = to_end.min(self.max_record_lines) * LINE as u64 - HEADER as u64;
+        if length == 0 || length > max {
+            return Err(RingFault::Length { position: self.position, seen: length, max });
+        }
+        self.length = length as usize;
+        Ok(true)
+    }
+
+    /// Says how far we have read, every quarter of the ring: rarely enough to cost nothing, often enough that a producer
+    /// which sees a full ring has at least three quarters that we have yet to read, and thus will hear of.
+    #[inline]
+    fn release(&mut self) -> bool {
+        if self.position.wrapping_sub(self.released) & POSITION_MASK < self.lines / 4 {
+            return false;
+        }
+        // EDGE room-visible: pairs with the Acquire load in `Producer::refresh`.
+        self.ours.store(CONSUMED, self.position, Release);
+        self.released = self.position;
+        true
+    }
+
+    #[inline]
+    fn offset(&self) -> usize {
+        RING + (self.position & (self.lines - 1)) as usize * LINE
+    }
+}
+
+/// What [`Consumer::read`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Read {
+    /// Bytes copied out.
+    pub(crate) bytes: usize,
+    /// Whether room was given back, so that the doorbell is due.
+    pub(crate) released: bool,
+}
+
+/// Lines that a record with `payload` bytes covers.
+#[inline]
+fn record_lines(payload: usize) -> u64 {
+    ((HEADER + payload).div_ceil(LINE)) as u64
+}

@@ -1,0 +1,126 @@
+//! [`SocketStream`]: the blocking face of a connected stream socket.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::{Deadline, checked_timeout, poll};
+use crate::options::StreamOptions;
+use crate::transport::{BlockingStream, Peer, TransportKind};
+use crate::wait::{Backoff, Step, WaitStrategy, one_core};
+
+/// A connected stream socket for a thread that may block. Unbuffered: every write is one `send`, every read one `recv`.
+///
+/// While it polls, as [`WaitStrategy`] says, it asks the kernel without waiting; to sleep, it makes one blocking call.
+#[derive(Debug)]
+pub(crate) struct SocketStream {
+    fd: OwnedFd,
+    peer: Peer,
+    kind: TransportKind,
+    wait: WaitStrategy,
+    alone: bool,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+}
+
+impl SocketStream {
+    pub(crate) fn new(fd: OwnedFd, peer: Peer, kind: TransportKind, options: &StreamOptions) -> Self {
+        Self {
+            fd,
+            peer,
+            kind,
+            wait: options.wait.unwrap_or(WaitStrategy::Park),
+            alone: one_core(),
+            read_timeout: options.read_timeout,
+            write_timeout: options.write_timeout,
+        }
+    }
+
+    /// Repeats `io` until it has done something; its second argument says whether it may sleep in the kernel.
+    #[inline]
+    fn transfer(
+        &self,
+        wanted: PollFlags,
+        timeout: Option<Duration>,
+        mut io: impl FnMut(BorrowedFd<'_>, bool) -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut backoff = Backoff::new(self.wait, self.alone);
+        let mut deadline = Deadline::new(timeout);
+        // With a timeout the kernel is asked to wait by `poll`, which takes one; without, by the call itself.
+        let mut sleep = self.wait == WaitStrategy::Park && timeout.is_none();
+        loop {
+            match io(self.fd.as_fd(), sleep) {
+                Ok(n) => return Ok(n),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match backoff.step() {
+                Step::Poll => {}
+                Step::Yield => thread::yield_now(),
+                Step::Park if timeout.is_none() && !sleep => sleep = true,
+                // Here too after a signal, or if an inherited descriptor turns out to be non-blocking.
+                Step::Park => poll(&self.fd, wanted, deadline.left()?)?,
+            }
+            if backoff.check_peer() {
+                deadline.left()?;
+            }
+        }
+    }
+}
+
+impl Read for SocketStream {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        self.transfer(PollFlags::IN, self.read_timeout, |fd, sleep| {
+            let flags = if sleep { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+            rustix::net::recv(fd, &mut *out, flags).map(|(n, _)| n)
+        })
+    }
+}
+
+impl Write for SocketStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        self.transfer(PollFlags::OUT, self.write_timeout, |fd, sleep| {
+            let flags = if sleep { SendFlags::empty() } else { SendFlags::DONTWAIT };
+            match rustix::net::send(fd, bytes, flags | SendFlags::NOSIGNAL) {
+                Err(Errno::CONNRESET) => Err(Errno::PIPE), // TCP's way to say it
+                done => done,
+            }
+        })
+    }
+
+    /// Nothing is held back.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlockingStream for SocketStream {
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.read_timeout = checked_timeout(timeout)?;
+        Ok(())
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.write_timeout = checked_timeout(timeout)?;
+        Ok(())
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    fn kind(&self) -> TransportKind {
+        self.kind
+    }
+}

@@ -1,0 +1,86 @@
+//! Unix sockets (and what TCP shares with them), for the transports: binding and accepting, connecting, and the two faces of a
+//! connected stream socket. Knows no shared memory and no protocol.
+
+mod asynchronous;
+mod blocking;
+mod connect;
+mod file;
+mod listener;
+mod plain;
+
+pub(crate) use asynchronous::AsyncSocketStream;
+pub(crate) use blocking::SocketStream;
+pub(crate) use connect::{admitted, connect_unix, connect_unix_async};
+pub(crate) use listener::{Acceptor, UnixSocketListener};
+pub(crate) use plain::SocketListener;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use crate::transport::Peer;
+
+/// Who is at the other end of a connected socket, from the kernel.
+pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Peer {
+    if let Ok(Some(name)) = rustix::net::getpeername(fd)
+        && let Ok(address) = std::net::SocketAddr::try_from(name)
+    {
+        return Peer::Network(address);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Ok(credentials) = rustix::net::sockopt::socket_peercred(fd) {
+        return Peer::Process {
+            // A process outside of our pid namespace has no id here.
+            pid: Some(credentials.pid.as_raw_nonzero().get()).filter(|pid| *pid > 0),
+            uid: credentials.uid.as_raw(),
+            gid: credentials.gid.as_raw(),
+        };
+    }
+    Peer::Unknown
+}
+
+/// Waits until `fd` has what `flags` ask for, or up to `timeout` (`None`: for ever). A signal ends the wait early.
+pub(crate) fn poll(fd: impl AsFd, flags: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
+    // A time too long for the kernel's type is as good as for ever.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match rustix::event::poll(&mut [PollFd::new(&fd, flags)], timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A timeout that starts when it is first looked at, so that an operation which succeeds at once pays for no clock.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    timeout: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Deadline {
+    pub(crate) fn new(timeout: Option<Duration>) -> Self {
+        Self { timeout, since: None }
+    }
+
+    /// What is left, `None` for ever, or the error `TimedOut`.
+    pub(crate) fn left(&mut self) -> io::Result<Option<Duration>> {
+        let Some(timeout) = self.timeout else { return Ok(None) };
+        let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
+        match timeout.checked_sub(elapsed) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            _ => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// A timeout as a caller may set it: std's rule.
+pub(crate) fn checked_timeout(timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+    match timeout {
+        Some(Duration::ZERO) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout of zero; None waits for ever"))
+        }
+        other => Ok(other),
+    }
+}

@@ -1,0 +1,84 @@
+//! `unix://`: [`UnixTransport`], the production transport.
+//!
+//! Not one byte is added to what the caller writes: a host in another language serves our client, and our host serves a GenVM
+//! that knows nothing of this crate. With the feature `shm` its listener also serves clients that ask for shared memory, and
+//! with `prefer-shm` its client asks first; see [`ListenOptions::upgrades`].
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use crate::address::Address;
+use crate::error::{ConnectError, ListenError, TransportError};
+use crate::options::{ConnectOptions, ListenOptions};
+#[cfg(not(feature = "prefer-shm"))]
+use crate::socket::{AsyncSocketStream, SocketStream, connect_unix, connect_unix_async};
+use crate::socket::{SocketListener, UnixSocketListener};
+use crate::transport::{AsyncStream, BlockingStream, Listener, Transport, TransportKind};
+
+/// Unix-domain sockets.
+#[derive(Debug, Clone, Copy)]
+pub struct UnixTransport;
+
+#[async_trait]
+impl Transport for UnixTransport {
+    fn scheme(&self) -> &str {
+        "unix"
+    }
+
+    #[cfg(not(feature = "prefer-shm"))]
+    fn connect(&self, address: &Address, options: &ConnectOptions) -> Result<Box<dyn BlockingStream>, ConnectError> {
+        let (fd, peer) = connect_unix(address, path(address)?, options)?;
+        Ok(Box::new(SocketStream::new(fd, peer, TransportKind::Unix, &options.stream)))
+    }
+
+    #[cfg(feature = "prefer-shm")]
+    fn connect(&self, address: &Address, options: &ConnectOptions) -> Result<Box<dyn BlockingStream>, ConnectError> {
+        path(address)?;
+        crate::shm::ShmTransport::sealed().connect(address, &falling_back(options))
+    }
+
+    #[cfg(not(feature = "prefer-shm"))]
+    async fn connect_async(
+        &self,
+        address: &Address,
+        options: &ConnectOptions,
+    ) -> Result<Box<dyn AsyncStream>, ConnectError> {
+        let (fd, peer) = connect_unix_async(address, path(address)?, options).await?;
+        let stream = AsyncSocketStream::new(fd, peer, TransportKind::Unix, &options.stream);
+        Ok(Box::new(stream.map_err(|source| ConnectError::Io { address: address.clone(), source })?))
+    }
+
+    #[cfg(feature = "prefer-shm")]
+    async fn connect_async(
+        &self,
+        address: &Address,
+        options: &ConnectOptions,
+    ) -> Result<Box<dyn AsyncStream>, ConnectError> {
+        path(address)?;
+        crate::shm::ShmTransport::sealed().connect_async(address, &falling_back(options)).await
+    }
+
+    fn listen(&self, address: &Address, options: &ListenOptions) -> Result<Box<dyn Listener>, ListenError> {
+        let socket = UnixSocketListener::bind(address, path(address)?, options)?;
+        #[cfg(feature = "shm")]
+        if options.upgrades {
+            return Ok(Box::new(crate::shm::Rendezvous::new(socket, options)));
+        }
+        Ok(Box::new(SocketListener::new(socket, TransportKind::Unix, &options.stream)))
+    }
+}
+
+#[cfg(feature = "prefer-shm")]
+fn falling_back(options: &ConnectOptions) -> ConnectOptions {
+    ConnectOptions { fallback: crate::options::Fallback::Plain, ..options.clone() }
+}
+
+fn path(address: &Address) -> Result<&Path, TransportError> {
+    match address {
+        Address::Unix(path) => Ok(path),
+        other => {
+            Err(TransportError::Unsupported { scheme: other.scheme().to_owned(), what: "is no Unix socket's path" })
+        }
+    }
+}

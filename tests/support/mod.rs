@@ -1,0 +1,93 @@
+//! What several test programs need: a watchdog, fresh directories, and this program started again as another process.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Ends the whole program with a message if the value is still alive after two minutes: a hang becomes a failure.
+pub struct Watchdog(#[allow(dead_code, reason = "dropping it is the signal")] mpsc::Sender<()>);
+
+pub fn watchdog(what: &'static str) -> Watchdog {
+    let (alive, gone) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if gone.recv_timeout(Duration::from_secs(120)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("watchdog: {what} did not end");
+            std::process::abort();
+        }
+    });
+    Watchdog(alive)
+}
+
+/// A directory of its own for a socket, removed with the value.
+pub fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("genvm-transport-").tempdir().expect("a temporary directory")
+}
+
+/// Starts this test program once more, to run the test `name` alone with `ROLE` set to `argument`. Without `ROLE` that test
+/// has to return at once; with it, it plays the other process.
+pub fn other_process(name: &str, argument: &str) -> Other {
+    let mut child = Command::new(std::env::current_exe().expect("current_exe"))
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env("ROLE", argument)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this program starts again");
+    let lines = BufReader::new(child.stdout.take().expect("piped"));
+    Other { child, lines }
+}
+
+/// What `other_process` was given, if this is the other process.
+pub fn role() -> Option<String> {
+    std::env::var("ROLE").ok()
+}
+
+/// The other process. Killed with the value.
+pub struct Other {
+    pub child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Other {
+    /// Waits for a line of its output that starts with `mark`, and returns the rest of it.
+    pub fn wait_for(&mut self, mark: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(
+                self.lines.read_line(&mut line).expect("its output") > 0,
+                "the other process ended before `{mark}`"
+            );
+            // The test harness prints "test name ... " without a newline in front of our first line.
+            if let Some(at) = line.find(mark) {
+                return line[at + mark.len()..].trim().to_owned();
+            }
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tells the parent something.
+pub fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Names in `/dev/shm` that this crate makes.
+pub fn shm_names() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/dev/shm") else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("genvm-")).collect()
+}
