@@ -13,7 +13,7 @@ use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
 /// Connects to `address` with a built-in transport. Blocks; needs no async runtime.
 ///
-/// ```ignore
+/// ```no_run
 /// use genvm_transport::{ConnectOptions, connect, protocol::HostClient};
 ///
 /// let stream = connect("unix:///run/host.sock", &ConnectOptions::default())?;

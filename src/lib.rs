@@ -33,7 +33,12 @@ pub mod protocol;
 #[cfg(all(unix, feature = "shm"))]
 pub mod shm;
 #[cfg(all(unix, any(feature = "uds", feature = "shm", feature = "tcp")))]
+#[cfg_attr(
+    not(all(feature = "uds", feature = "tcp", not(feature = "prefer-shm"))),
+    allow(dead_code, unused_imports, reason = "each transport uses a part")
+)]
 mod socket;
+#[cfg(all(unix, feature = "shm"))]
 mod sync;
 #[cfg(all(unix, feature = "tcp"))]
 pub mod tcp;
