@@ -109,6 +109,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         /// Against a map of single bytes: any alignment, across pages, near both ends.
         #[test]
         fn reads_what_was_written(
