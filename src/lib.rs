@@ -28,6 +28,8 @@ pub mod connection;
 pub mod error;
 #[cfg(all(unix, feature = "uds"))]
 pub mod fd;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod options;
 pub mod protocol;
 #[cfg(all(unix, feature = "shm"))]

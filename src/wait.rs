@@ -132,8 +132,12 @@ impl Backoff {
     }
 }
 
-/// Whether this process may run on one core only, as of now (it asks the kernel for the affinity mask).
+/// Whether the calling thread may run on one core only, as of now: one look at its affinity mask.
 pub fn one_core() -> bool {
+    // std's `available_parallelism` would read the limits of the control group from files: too slow for every connection.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return rustix::thread::sched_getaffinity(None).is_ok_and(|cores| cores.count() == 1);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1)
 }
 
