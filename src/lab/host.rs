@@ -13,7 +13,7 @@ use super::data;
 use super::matrix::{HostKind, Wait};
 use super::trace::Trace;
 use crate::protocol::{
-    Environment, HostState, Immediate, Limits, Method, Role, ServeError, U256, serve, serve_blocking,
+    Environment, EthReplies, HostState, Limits, Method, Role, ServeError, U256, serve, serve_blocking,
 };
 use crate::{AcceptError, ListenOptions, Listener, PeerPolicy, listen};
 
@@ -75,7 +75,7 @@ impl World {
             for execution in &trace.executions {
                 for call in &execution.calls {
                     if let super::trace::Call::Other { method: Method::GetBalance, account, .. } = *call {
-                        state.set_balance(&data::account(account), U256::from(u128::from(account) << 40));
+                        state.set_balance(&data::account(account), balance(account));
                     }
                 }
             }
@@ -87,17 +87,19 @@ impl World {
     fn environment(&self) -> Environment {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut environment = match &self.trace {
-            None => Environment::new(data::account(0)),
+            None => Environment { account: data::account(0), ..Environment::default() },
             Some(trace) => {
                 let number = number % trace.executions.len();
                 let execution = &trace.executions[number];
-                let mut environment = Environment::new(data::account(execution.account));
+                let mut environment =
+                    Environment { account: data::account(execution.account), ..Environment::default() };
                 let first_calldata = data::calls(execution, Method::GetCalldata).next();
                 environment.calldata =
                     first_calldata.map_or_else(Vec::new, |(at, _, len)| data::reply(number, at, len));
-                environment.eth_call_replies =
-                    data::calls(execution, Method::EthCall).map(|(at, _, len)| data::reply(number, at, len)).collect();
-                let results: std::collections::HashMap<_, _> = data::calls(execution, Method::GetLeaderNondetResult)
+                environment.eth_replies = EthReplies::InOrder(
+                    data::calls(execution, Method::EthCall).map(|(at, _, len)| data::reply(number, at, len)).collect(),
+                );
+                let results: std::collections::BTreeMap<_, _> = data::calls(execution, Method::GetLeaderNondetResult)
                     .filter(|(_, _, len)| *len > 0)
                     .map(|(at, call_no, len)| (call_no, data::leader_result(number, at, len)))
                     .collect();
@@ -110,6 +112,13 @@ impl World {
         environment.keep_failed = self.keep_failed;
         environment
     }
+}
+
+/// Every account is rich, each in its own way.
+fn balance(account: u32) -> U256 {
+    let mut balance = [0; 32];
+    balance[5..9].copy_from_slice(&account.to_le_bytes());
+    U256(balance)
 }
 
 /// Serves until the listener is closed. `report` is told of each connection that failed.
@@ -153,7 +162,7 @@ pub(super) fn serve_all(
                     };
                     let world = world.clone();
                     tokio::spawn(async move {
-                        let mut execution = Immediate(world.state.begin(world.environment()));
+                        let mut execution = world.state.begin(world.environment());
                         if let Err(error) = serve(&mut stream, &mut execution, &Limits::default()).await {
                             report_failure(report, &stream.peer().to_string(), &error);
                         }

@@ -196,8 +196,7 @@ impl Row<'_> {
         let call = match self.cells[1] {
             "r" => {
                 let mode = self.number("mode", 2)?;
-                let mode =
-                    u8::try_from(mode).ok().and_then(|byte| StorageMode::from_byte(byte, Method::StorageRead).ok());
+                let mode = u8::try_from(mode).ok().and_then(|byte| StorageMode::try_from(byte).ok());
                 let mode = mode.with_context(|| format!("line {}: mode is 0, 1 or 2", self.line))?;
                 Call::Read { mode, account, slot: self.number("slot", 4)?, index, len }
             }

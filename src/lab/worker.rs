@@ -142,7 +142,7 @@ trait Work {
 }
 
 fn measure(mut work: impl Work, job: &ClientJob, lines: &Receiver<String>) {
-    tell((|| work.run(job.time.div_f64(WARM_UP), None).map(drop))());
+    tell(work.run(job.time.div_f64(WARM_UP), None).map(drop));
     if lines.recv().is_err() {
         return;
     }

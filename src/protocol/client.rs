@@ -1,69 +1,83 @@
-//! [`HostClient`]: GenVM's side of the conversation, blocking.
+//! GenVM's end: [`HostClient`], one blocking call at a time.
 //!
-//! One request is one write, one answer of ordinary size one read; neither allocates once the buffers are warm. It does not
-//! retry, reconnect or time anything: timeouts are the stream's.
+//! It neither retries nor reconnects, and it has one call on the way: batching is another type's job.
 
-use std::io::{self, Read, Write};
+use std::fmt;
+use std::io::{Read, Write};
 
-use super::error::{CallError, ProtocolError};
-use super::input::InputBuffer;
+use super::codec::{Request, check_fuel, check_length};
+use super::error::CallError;
+use super::limits::Limits;
 use super::method::{Method, Revision};
-use super::request::{Request, check_length};
-use super::types::{Account, LeaderResult, Limits, ResultCode, SlotId, Status, StorageMode, U256};
+use super::reply::{Fault, Replies};
+use super::types::{Account, LeaderResult, ResultCode, SlotId, Status, StorageMode, U256};
 
-/// A client over any ordered byte stream: one of this crate's, a `std::os::unix::net::UnixStream`, or GenVM's own.
+/// The host, as GenVM sees it, at the other end of any ordered byte stream.
+///
+/// A request leaves in one `write`, and an answer of known size (a `storage_read`) arrives in one `read` of just
+/// that size if the stream delivers it whole. No call allocates, beyond what it returns, once the largest request has
+/// been sent.
+///
+/// A call that fails with a [fatal](CallError::is_fatal) error leaves the connection dead, and so does one that
+/// unwinds: answers carry no name, and the next one could be for an earlier question.
 ///
 /// ```
-/// # use genvm_transport::protocol::{serve_blocking, Account, Environment, HostClient, HostState, Limits, ResultCode, SlotId, StorageMode};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
-/// let host = std::thread::spawn(move || {
-///     let mut execution = HostState::new().begin(Environment::new(Account([1; 20])));
-///     serve_blocking(&mut theirs, &mut execution, &Limits::default())
-/// });
+/// use std::os::unix::net::UnixStream;
+/// use std::thread;
 ///
-/// let mut client = HostClient::new(ours);
-/// let slot = SlotId([7; 32]);
-/// client.storage_write(&slot, 30, b"hello")?;
-/// let mut value = [0; 8];
-/// client.storage_read(StorageMode::Default, &Account([1; 20]), &slot, 28, &mut value)?;
-/// assert_eq!(&value, b"\0\0hello\0");
+/// use genvm_transport::protocol::{
+///     Account, Environment, HostClient, HostState, Limits, ResultCode, Served, SlotId, StorageMode, serve_blocking,
+/// };
+///
+/// let (genvm, mut node) = UnixStream::pair()?;
+/// let (contract, slot) = (Account([1; 20]), SlotId([2; 32]));
+///
+/// let state = HostState::new();
+/// let mut execution = state.begin(Environment { account: contract, ..Environment::default() });
+/// let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+///
+/// let mut client = HostClient::new(genvm);
+/// client.storage_write(&slot, 40, b"hello")?;
+/// let mut read = [0xff; 8];
+/// client.storage_read(StorageMode::Default, &contract, &slot, 38, &mut read)?;
+/// assert_eq!(&read, b"\0\0hello\0");
 /// client.consume_result(ResultCode::Return, b"")?;
-/// # host.join().unwrap()?;
-/// # Ok(())
-/// # }
+///
+/// assert_eq!(host.join().unwrap()?, Served::Finished);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct HostClient<S> {
-    stream: S,
     revision: Revision,
-    limits: Limits,
-    /// The request that is being sent; kept for its memory.
-    output: Vec<u8>,
-    input: InputBuffer,
+    /// The request being sent.
+    request: Vec<u8>,
+    /// The stream, and the answer being received.
+    replies: Replies<S>,
     dead: bool,
 }
 
 impl<S: Read + Write> HostClient<S> {
-    /// A client of revision 1 with the default limits. Says nothing to the host yet.
+    /// Speaks over `stream`, whose other end has to be a host that expects a method id next.
     pub fn new(stream: S) -> Self {
-        Self::with_limits(stream, Limits::default())
+        Self::with_limits(stream, Limits::DEFAULT)
     }
 
-    /// A client that neither asks for nor accepts more than `limits`.
+    /// The same with other limits.
     pub fn with_limits(stream: S, limits: Limits) -> Self {
-        let (output, input) = (Vec::new(), InputBuffer::default());
-        Self { stream, revision: Revision::One, limits, output, input, dead: false }
+        Self {
+            revision: Revision::One,
+            request: Vec::with_capacity(REQUEST),
+            replies: Replies::new(stream, limits),
+            dead: false,
+        }
     }
 
-    /// The message's calldata.
+    /// The contract's input.
     pub fn get_calldata(&mut self) -> Result<Vec<u8>, CallError> {
-        self.call(Method::GetCalldata, Request::GetCalldata, |client| {
-            client.ok_and_slice(Method::GetCalldata, "calldata")
-        })
+        self.call(&Request::GetCalldata, Replies::slice)
     }
 
-    /// Fills `out` from a slot, starting at byte `index`. Bytes never written are zero.
+    /// Fills `out` with the bytes of `account`'s slot from `index` on; bytes never written are zeros. On an error
+    /// the contents of `out` are unspecified.
     pub fn storage_read(
         &mut self,
         mode: StorageMode,
@@ -72,268 +86,152 @@ impl<S: Read + Write> HostClient<S> {
         index: u32,
         out: &mut [u8],
     ) -> Result<(), CallError> {
-        const METHOD: Method = Method::StorageRead;
-        let Ok(len) = u32::try_from(out.len()) else {
-            let limit = self.limits.slice.into();
-            return Err(CallError::Argument(ProtocolError::TooLong {
-                method: METHOD,
-                field: "len",
-                seen: out.len() as u64,
-                limit,
-            }));
-        };
-        let request = Request::StorageRead { mode, account: *account, slot: *slot, index, len };
-        self.call(METHOD, request, |client| {
-            client.ok(METHOD)?;
-            client.exact(METHOD, "data", out)
+        let method = Method::StorageRead;
+        let length = check_length(method, "length", out.len() as u64, &self.replies.limits)
+            .map_err(|source| CallError::Refused { method, source })?;
+        self.call(&Request::StorageRead { mode, account: *account, slot: *slot, index, length }, |reply, method| {
+            reply.status(method, out.len())?;
+            reply.exact(method, "data", out)
         })
     }
 
-    /// Writes into a slot of the running contract, starting at byte `index`.
+    /// Writes to a slot of the running contract.
     pub fn storage_write(&mut self, slot: &SlotId, index: u32, data: &[u8]) -> Result<(), CallError> {
-        let request = Request::StorageWrite { slot: *slot, index, data };
-        self.call(Method::StorageWrite, request, |client| client.ok(Method::StorageWrite))
+        self.call(&Request::StorageWrite { slot: *slot, index, data }, Replies::status_only)
     }
 
-    /// Hands over the result of the execution: the last call of revision 1.
+    /// Hands over how the execution ended. The last call: the host stops after its answer.
     pub fn consume_result(&mut self, code: ResultCode, data: &[u8]) -> Result<(), CallError> {
-        const METHOD: Method = Method::ConsumeResult;
-        self.call(METHOD, Request::ConsumeResult { code, data }, |client| {
-            match client.byte(METHOD, "acknowledgement")? {
-                0 => Ok(()),
-                seen => Err(Failure::Protocol(ProtocolError::Byte {
-                    method: METHOD,
-                    field: "acknowledgement",
-                    seen,
-                    expected: "0",
-                })),
-            }
-        })
+        self.call(&Request::ConsumeResult { code, data }, Replies::acknowledgement)
     }
 
-    /// The leader's result of non-deterministic block number `call_no`.
+    /// What the leader got for nondeterministic block `call_no`.
     pub fn get_leader_nondet_result(&mut self, call_no: u32) -> Result<LeaderResult, CallError> {
-        const METHOD: Method = Method::GetLeaderNondetResult;
-        self.call(METHOD, Request::GetLeaderNondetResult { call_no }, |client| {
-            match client.ok_and_slice(METHOD, "result") {
-                Err(Failure::Status(Status::IAmLeader)) => Ok(LeaderResult::IAmLeader),
-                Err(Failure::Status(Status::Absent)) => Ok(LeaderResult::Absent),
-                Err(failure) => Err(failure),
-                Ok(mut data) if !data.is_empty() => {
-                    let code = ResultCode::from_byte(data.remove(0), METHOD).map_err(Failure::Protocol)?;
-                    Ok(LeaderResult::Result { code, data })
-                }
-                Ok(_) => {
-                    Err(Failure::Protocol(ProtocolError::Truncated { method: Some(METHOD), field: "result code" }))
-                }
-            }
-        })
+        match self.call(&Request::GetLeaderNondetResult { call_no }, Replies::leader_result) {
+            Err(CallError::Status { status: Status::IAmLeader, .. }) => Ok(LeaderResult::IAmLeader),
+            Err(CallError::Status { status: Status::Absent, .. }) => Ok(LeaderResult::Absent),
+            other => other,
+        }
     }
 
-    /// Posts the leader's result of block `call_no`; its first byte is a [`ResultCode`].
+    /// Tells what this node, the leader, got for nondeterministic block `call_no`.
     pub fn post_nondet_result(&mut self, call_no: u32, result: &[u8]) -> Result<(), CallError> {
-        let request = Request::PostNondetResult { call_no, result };
-        self.call(Method::PostNondetResult, request, |client| client.ok(Method::PostNondetResult))
+        self.call(&Request::PostNondetResult { call_no, result }, Replies::status_only)
     }
 
-    /// Sends a message to another contract; `data` is JSON.
+    /// Sends a message to another contract; `data` is JSON such as `{"value": "0x0", "on": "finalized"}`.
     pub fn post_message(&mut self, account: &Account, calldata: &[u8], data: &str) -> Result<(), CallError> {
-        let request = Request::PostMessage { account: *account, calldata, data };
-        self.call(Method::PostMessage, request, |client| client.ok(Method::PostMessage))
+        self.call(&Request::PostMessage { account: *account, calldata, data }, Replies::status_only)
     }
 
-    /// Emits an event; at most 255 topics.
+    /// Emits an event with at most 255 topics.
     pub fn post_event(&mut self, topics: &[[u8; 32]], blob: &[u8]) -> Result<(), CallError> {
-        let request = Request::PostEvent { topics, blob };
-        self.call(Method::PostEvent, request, |client| client.ok(Method::PostEvent))
+        self.call(&Request::PostEvent { topics, blob }, Replies::status_only)
     }
 
-    /// Charges gas. The host does not answer; the request is on its way when this returns.
+    /// Reports used fuel. Written and flushed; there is no answer to wait for.
     pub fn consume_fuel(&mut self, gas: u64) -> Result<(), CallError> {
-        self.call(Method::ConsumeFuel, Request::ConsumeFuel { gas }, |_| Ok(()))
+        self.send(&Request::ConsumeFuel { gas })?;
+        self.dead = false;
+        Ok(())
     }
 
     /// Deploys a contract; `data` is JSON.
     pub fn deploy_contract(&mut self, calldata: &[u8], code: &[u8], data: &str) -> Result<(), CallError> {
-        let request = Request::DeployContract { calldata, code, data };
-        self.call(Method::DeployContract, request, |client| client.ok(Method::DeployContract))
+        self.call(&Request::DeployContract { calldata, code, data }, Replies::status_only)
     }
 
-    /// Calls an EVM contract without changing anything, and returns what it returned.
+    /// Calls an EVM contract's view method.
     pub fn eth_call(&mut self, account: &Account, calldata: &[u8]) -> Result<Vec<u8>, CallError> {
-        let request = Request::EthCall { account: *account, calldata };
-        self.call(Method::EthCall, request, |client| client.ok_and_slice(Method::EthCall, "result"))
+        self.call(&Request::EthCall { account: *account, calldata }, Replies::slice)
     }
 
     /// Sends a message to an EVM contract; `data` is JSON.
     pub fn eth_send(&mut self, account: &Account, calldata: &[u8], data: &str) -> Result<(), CallError> {
-        let request = Request::EthSend { account: *account, calldata, data };
-        self.call(Method::EthSend, request, |client| client.ok(Method::EthSend))
+        self.call(&Request::EthSend { account: *account, calldata, data }, Replies::status_only)
     }
 
     /// An account's balance.
     pub fn get_balance(&mut self, account: &Account) -> Result<U256, CallError> {
-        self.call(Method::GetBalance, Request::GetBalance { account: *account }, |client| {
-            client.ok(Method::GetBalance)?;
-            let mut balance = U256([0; 32]);
-            client.exact(Method::GetBalance, "balance", &mut balance.0)?;
-            Ok(balance)
+        self.call(&Request::GetBalance { account: *account }, |reply, method| {
+            reply.status(method, 32)?;
+            reply.array(method, "balance").map(U256)
         })
     }
 
-    /// How much fuel is left, in GEN; at most 2^53 − 1.
+    /// Fuel that is left, at most [`MAX_FUEL_AS_GEN`](super::MAX_FUEL_AS_GEN).
     pub fn remaining_fuel_as_gen(&mut self) -> Result<u64, CallError> {
-        self.call(Method::RemainingFuelAsGen, Request::RemainingFuelAsGen, |client| {
-            client.ok(Method::RemainingFuelAsGen)?;
-            let mut fuel = [0; 8];
-            client.exact(Method::RemainingFuelAsGen, "fuel", &mut fuel)?;
-            Ok(u64::from_le_bytes(fuel))
+        self.call(&Request::RemainingFuelAsGen, |reply, method| {
+            reply.status(method, 8)?;
+            let fuel = reply.array(method, "fuel").map(u64::from_le_bytes)?;
+            Ok(check_fuel(method, fuel)?)
         })
     }
 
-    /// The stream, for its timeouts and its peer. Reading or writing on it confuses the conversation.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
-    /// The stream.
-    pub fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
-    /// Gives the stream back.
-    pub fn into_inner(self) -> S {
-        self.stream
-    }
-
-    /// One call: the request goes out whole, then `answer` reads what comes back.
+    /// Sends a request, then reads its answer with `read`, which has to start with the status.
     fn call<T>(
         &mut self,
-        method: Method,
-        request: Request<'_>,
-        answer: impl FnOnce(&mut Self) -> Result<T, Failure>,
+        request: &Request<'_>,
+        read: impl FnOnce(&mut Replies<S>, Method) -> Result<T, Fault>,
     ) -> Result<T, CallError> {
+        self.send(request)?;
+        let method = request.method();
+        match read(&mut self.replies, method).and_then(|value| self.replies.end(method).map(|()| value)) {
+            Ok(value) => {
+                self.dead = false;
+                Ok(value)
+            }
+            Err(Fault::Status(status)) => {
+                self.dead = false;
+                Err(CallError::Status { method, status })
+            }
+            Err(Fault::Io(source)) => Err(CallError::Io { method, source }),
+            Err(Fault::Protocol(source)) => Err(CallError::Protocol { method, source }),
+        }
+    }
+
+    /// Writes and flushes a request. Leaves the client marked dead: whoever has read the answer revives it, so that
+    /// neither an error nor a panic on the way can leave a half-used connection behind.
+    fn send(&mut self, request: &Request<'_>) -> Result<(), CallError> {
+        let method = request.method();
         if self.dead {
             return Err(CallError::Dead { method });
         }
-        self.output.clear();
-        request.encode(self.revision, &self.limits, &mut self.output).map_err(CallError::Argument)?;
-        let result = self.send(method).and_then(|()| answer(self));
-        if self.output.capacity() > KEEP {
-            self.output = Vec::new();
-        }
-        result.map_err(|failure| match failure {
-            Failure::Status(status) => CallError::Status { method, status },
-            Failure::Io(source) => {
-                self.dead = true;
-                CallError::Io { method, source }
-            }
-            Failure::Protocol(error) => {
-                self.dead = true;
-                CallError::Protocol(error)
-            }
-        })
-    }
-
-    fn send(&mut self, method: Method) -> Result<(), Failure> {
-        match self.input.bytes().len() {
-            0 => {}
-            bytes => return Err(Failure::Protocol(ProtocolError::Unasked { method, bytes })),
-        }
-        self.stream.write_all(&self.output)?;
-        // This crate's streams publish when they are read; anybody else's may need to be told.
-        self.stream.flush()?;
-        Ok(())
-    }
-
-    /// A status that is `Ok`.
-    #[inline]
-    fn ok(&mut self, method: Method) -> Result<(), Failure> {
-        match Status::from_byte(self.byte(method, "status")?, method).map_err(Failure::Protocol)? {
-            Status::Ok => Ok(()),
-            status => Err(Failure::Status(status)),
-        }
-    }
-
-    /// A status that is `Ok`, and a slice. Its memory grows with the bytes that arrive.
-    fn ok_and_slice(&mut self, method: Method, field: &'static str) -> Result<Vec<u8>, Failure> {
-        self.ok(method)?;
-        let mut len = [0; 4];
-        self.exact(method, field, &mut len)?;
-        let len = u32::from_le_bytes(len);
-        check_length(method, field, len.into(), &self.limits).map_err(Failure::Protocol)?;
-        let (len, mut data) = (len as usize, Vec::new());
-        while data.len() < len {
-            if self.input.bytes().is_empty() {
-                self.fill(method, field)?;
-            }
-            let bytes = self.input.bytes();
-            let n = bytes.len().min(len - data.len());
-            data.extend_from_slice(&bytes[..n]);
-            self.input.consume(n);
-        }
-        Ok(data)
-    }
-
-    #[inline]
-    fn byte(&mut self, method: Method, field: &'static str) -> Result<u8, Failure> {
-        if self.input.bytes().is_empty() {
-            self.fill(method, field)?;
-        }
-        let byte = self.input.bytes()[0];
-        self.input.consume(1);
-        Ok(byte)
-    }
-
-    /// Fills `out`: from what has arrived, and the rest straight from the stream.
-    fn exact(&mut self, method: Method, field: &'static str, out: &mut [u8]) -> Result<(), Failure> {
-        let n = self.input.bytes().len().min(out.len());
-        let (ready, mut rest) = out.split_at_mut(n);
-        ready.copy_from_slice(&self.input.bytes()[..n]);
-        self.input.consume(n);
-        while !rest.is_empty() {
-            match self.stream.read(rest) {
-                Ok(0) => return Err(truncated(method, field)),
-                Ok(n) => rest = &mut rest[n..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what there is, at least one byte.
-    fn fill(&mut self, method: Method, field: &'static str) -> Result<(), Failure> {
-        loop {
-            match self.stream.read(self.input.room()) {
-                Ok(0) => return Err(truncated(method, field)),
-                Ok(n) => {
-                    self.input.filled(n);
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.request.clear();
+        request
+            .encode(self.revision, &self.replies.limits, &mut self.request)
+            .map_err(|source| CallError::Refused { method, source })?;
+        self.dead = true;
+        self.replies
+            .stream
+            .write_all(&self.request)
+            .and_then(|()| self.replies.stream.flush())
+            .map_err(|source| CallError::Io { method, source })
     }
 }
 
-/// Why there is no answer, before the method's name is added.
-enum Failure {
-    Status(Status),
-    Io(io::Error),
-    Protocol(ProtocolError),
-}
+impl<S> HostClient<S> {
+    /// Gives the stream back. Between two calls no byte of it is held here.
+    pub fn into_inner(self) -> S {
+        self.replies.stream
+    }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+    /// The stream, for its timeouts.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.replies.stream
+    }
+
+    /// The stream, for its peer and kind.
+    pub fn get_ref(&self) -> &S {
+        &self.replies.stream
     }
 }
 
-fn truncated(method: Method, field: &'static str) -> Failure {
-    Failure::Protocol(ProtocolError::Truncated { method: Some(method), field })
+impl<S> fmt::Debug for HostClient<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostClient").field("revision", &self.revision).field("dead", &self.dead).finish_non_exhaustive()
+    }
 }
 
-/// A larger request buffer is given back after the call.
-const KEEP: usize = 1 << 20;
+/// First capacity for requests: most are a `storage_read` of 62 bytes.
+const REQUEST: usize = 256;

@@ -1,152 +1,197 @@
-//! What can go wrong in a conversation, seen from either end.
+//! What can go wrong between GenVM and its host: one enum for the bytes ([`ProtocolError`]), one for a call
+//! ([`CallError`]), one for serving ([`ServeError`]), and what a handler may say ([`HandlerError`]).
 
 use std::error::Error;
 use std::io;
+use std::str::Utf8Error;
 
 use super::method::{Method, Revision};
-use super::types::Status;
+use super::types::{Status, UnknownByte};
 
-/// The peer said something that the protocol does not allow. Nothing after it can be understood.
+/// Bytes that the protocol gives no meaning, by method and field. A connection that carried them is lost: nobody knows
+/// where the next message would begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A byte where a method id is expected.
-    #[error("unknown method id {id}; revision {revision:?} has {} methods", revision.methods().len())]
+    /// The first byte of a request names no method.
+    #[error("{id} is no method id of revision {revision} (known: 0 to {})", revision.methods().len() - 1)]
     UnknownMethod {
-        /// The byte.
+        /// What was read.
         id: u8,
-        /// The revision that this end speaks.
+        /// The revision spoken.
         revision: Revision,
     },
-    /// A byte that means nothing in its place.
-    #[error("{method}: {field} is {seen}, expected {expected}")]
-    Byte {
-        /// In which method.
-        method: Method,
-        /// Which field.
-        field: &'static str,
-        /// What was read.
-        seen: u8,
-        /// What is allowed.
-        expected: &'static str,
-    },
-    /// A length beyond [`Limits`](super::Limits).
-    #[error("{method}: {field} is {seen} bytes long, the limit is {limit}")]
-    TooLong {
-        /// In which method.
-        method: Method,
-        /// Which field.
-        field: &'static str,
-        /// The length.
-        seen: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// A range of a slot that ends beyond 2^32.
-    #[error("{method}: index {index} and length {len} reach beyond 2^32")]
-    Range {
-        /// In which method.
-        method: Method,
-        /// Where it starts.
-        index: u32,
-        /// How long it is.
-        len: u64,
-    },
-    /// A text that is not UTF-8.
-    #[error("{method}: {field} is not UTF-8")]
-    Text {
-        /// In which method.
-        method: Method,
-        /// Which field.
-        field: &'static str,
-    },
-    /// The stream ended inside of a message.
-    #[error("the stream ended inside of {}, at {field}", method.map_or("a request", Method::name))]
-    Truncated {
-        /// In which method, if its id was there.
-        method: Option<Method>,
-        /// Which field was being read.
-        field: &'static str,
-    },
-    /// The host sent bytes that nobody asked for.
-    #[error("{method}: {bytes} bytes are there before anything was asked")]
-    Unasked {
-        /// What was about to be asked.
-        method: Method,
-        /// How many bytes.
-        bytes: usize,
-    },
-    /// The method is not part of the revision that was chosen.
-    #[error("{method} is not part of revision {revision:?}")]
+    /// The revision spoken does not have the method.
+    #[error("revision {revision} has no `{method}`")]
     NotInRevision {
         /// The method.
         method: Method,
-        /// The revision.
+        /// The revision spoken.
         revision: Revision,
+    },
+    /// A byte stands for nothing in its enum.
+    #[error("`{method}`, {field}: {source}")]
+    UnknownByte {
+        /// In which method.
+        method: Method,
+        /// In which of its fields.
+        field: &'static str,
+        /// What was read, and what was expected.
+        source: UnknownByte,
+    },
+    /// A length is beyond what [`Limits`](super::Limits) or the field's own width allows.
+    #[error("`{method}`, {field}: length {length}, at most {limit} allowed")]
+    TooLong {
+        /// In which method.
+        method: Method,
+        /// In which of its fields.
+        field: &'static str,
+        /// The length announced or asked for.
+        length: u64,
+        /// The longest allowed.
+        limit: u64,
+    },
+    /// A slice that begins with a result code is empty.
+    #[error("`{method}`, {field}: empty, expected a result code first")]
+    NoResultCode {
+        /// In which method.
+        method: Method,
+        /// In which of its fields.
+        field: &'static str,
+    },
+    /// A storage access goes beyond the last byte of a slot.
+    #[error("`{method}`: index {index} + length {length} goes beyond the 2^32 bytes of a slot")]
+    BeyondSlot {
+        /// In which method.
+        method: Method,
+        /// Where the access starts.
+        index: u32,
+        /// How long it is.
+        length: u32,
+    },
+    /// A text is not UTF-8.
+    #[error("`{method}`, {field}: not UTF-8: {source}")]
+    NotUtf8 {
+        /// In which method.
+        method: Method,
+        /// In which of its fields.
+        field: &'static str,
+        /// Where it stops being UTF-8.
+        source: Utf8Error,
+    },
+    /// A number is larger than the protocol allows.
+    #[error("`{method}`, {field}: {value}, at most {limit} allowed")]
+    TooLarge {
+        /// In which method.
+        method: Method,
+        /// In which of its fields.
+        field: &'static str,
+        /// What was read.
+        value: u64,
+        /// The largest allowed.
+        limit: u64,
+    },
+    /// The stream ended inside a message.
+    #[error("`{method}`, {field}: the stream ended with at least {missing} bytes missing")]
+    Truncated {
+        /// In which method.
+        method: Method,
+        /// In which of its fields.
+        field: &'static str,
+        /// How many bytes the field still lacked.
+        missing: u64,
+    },
+    /// The host sent more than the answer to what it was asked.
+    #[error("`{method}`: {bytes} bytes follow the answer, expected none")]
+    Surplus {
+        /// In which method.
+        method: Method,
+        /// How many bytes were there already.
+        bytes: u64,
     },
 }
 
-/// Why a call to the host failed.
+/// Why a call to the host gave no answer. Unless [`is_fatal`](Self::is_fatal), the connection is as good as before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The host said no. The connection stays usable.
-    #[error("{method}: the host answered {status:?}")]
+    /// The host said no.
+    #[error("`{method}`: the host answered {status}")]
     Status {
-        /// What was asked.
+        /// The call.
         method: Method,
-        /// Its answer.
+        /// The host's answer: anything but [`Status::Ok`].
         status: Status,
     },
-    /// The call was not made: an argument is outside of what the protocol can say. The connection stays usable.
-    #[error(transparent)]
-    Argument(ProtocolError),
-    /// The stream failed. The client is dead: an answer may still come, and nobody would know to which call.
-    #[error("{method}: {source}")]
+    /// The arguments cannot be sent: too long, beyond a slot's end. Nothing was written.
+    #[error("not sent: {source}")]
+    Refused {
+        /// The call.
+        method: Method,
+        /// What is wrong with it.
+        source: ProtocolError,
+    },
+    /// The stream failed or timed out. Every later call is [`Dead`](Self::Dead): the answer may yet arrive, and would
+    /// be taken for another call's.
+    #[error("`{method}`: {source}")]
     Io {
-        /// What was asked.
+        /// The call.
         method: Method,
         /// What the stream said.
         source: io::Error,
     },
-    /// The host's answer makes no sense. The client is dead.
-    #[error(transparent)]
-    Protocol(ProtocolError),
-    /// An earlier call failed in a way that leaves the two ends without a common place in the stream.
-    #[error("{method}: the connection is of no use since an earlier call failed")]
+    /// The host's answer is none, or it closed the connection before the answer was complete. Every later call is
+    /// [`Dead`](Self::Dead).
+    #[error("the host broke the protocol: {source}")]
+    Protocol {
+        /// The call.
+        method: Method,
+        /// How.
+        source: ProtocolError,
+    },
+    /// An earlier call lost the connection. Nothing was written.
+    #[error("`{method}`: an earlier call lost the connection")]
     Dead {
-        /// What was asked.
+        /// The call.
         method: Method,
     },
 }
 
-/// Why serving a GenVM ended.
+impl CallError {
+    /// Whether the connection is lost.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Status { .. } | Self::Refused { .. } => false,
+            Self::Io { .. } | Self::Protocol { .. } | Self::Dead { .. } => true,
+        }
+    }
+
+    /// The status, if the host gave one.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// What a handler says instead of an answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServeError {
-    /// The stream failed.
-    #[error("the stream to GenVM failed: {0}")]
-    Io(#[from] io::Error),
-    /// GenVM said something that makes no sense.
+pub enum HandlerError {
+    /// Tell GenVM; the connection goes on. Never [`Status::Ok`].
+    #[error("answered {0}")]
+    Status(Status),
+    /// The host cannot go on; the connection ends and GenVM sees it closed.
     #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    /// The handler gave up.
-    #[error("{method}: the handler failed: {source}")]
-    Handler {
-        /// What it was asked.
-        method: Method,
-        /// What it said.
-        source: Box<dyn Error + Send + Sync>,
-    },
+    Failed(Box<dyn Error + Send + Sync>),
 }
 
-/// Why a handler has no answer.
-#[derive(Debug)]
-pub enum HandlerError {
-    /// Say this to GenVM, and go on. [`Status::Ok`] is a handler's mistake and ends the connection.
-    Status(Status),
-    /// End the connection.
-    Failed(Box<dyn Error + Send + Sync>),
+impl HandlerError {
+    /// [`Failed`](Self::Failed) with an error, or just a text.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl From<Status> for HandlerError {
@@ -155,12 +200,34 @@ impl From<Status> for HandlerError {
     }
 }
 
-impl HandlerError {
-    /// The connection ends with this as its reason.
-    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-/// What a handler answers.
+/// What a handler gives for a call.
 pub type Answer<T> = Result<T, HandlerError>;
+
+/// Why serving a connection ended early. The connection cannot be used further.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The stream failed.
+    #[error("the stream failed: {0}")]
+    Io(#[from] io::Error),
+    /// GenVM sent what is no request, or ended inside one.
+    #[error("the client broke the protocol: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// The handler failed, or its answer cannot be sent.
+    #[error("`{method}`: the handler failed: {source}")]
+    Handler {
+        /// The call.
+        method: Method,
+        /// What the handler said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The handler gave a status where the protocol has no place for it: [`Status::Ok`] as an error, any status for a
+    /// method whose answer has none, or one after the first piece of a large `storage_read` had been answered.
+    #[error("`{method}`: the handler answered {status}, which cannot be sent there")]
+    Unanswerable {
+        /// The call.
+        method: Method,
+        /// What the handler said.
+        status: Status,
+    },
+}

@@ -1,31 +1,47 @@
-//! The methods, and which byte means which in which [`Revision`].
+//! Methods and the revisions that number them.
+//!
+//! [`Method`] is the union over all revisions; a [`Revision`] is a table from ids to methods. Nothing else in the
+//! protocol knows an id, and what differs between revisions beyond the ids (the width of a number) asks the revision.
 
 use std::fmt;
 
-/// What GenVM asks of its host.
+/// A call that GenVM makes to its host, whatever its id on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the names are the protocol's; `HostClient` documents what each does")]
 pub enum Method {
+    /// `get_calldata`
     GetCalldata,
+    /// `storage_read`
     StorageRead,
+    /// `storage_write`
     StorageWrite,
+    /// `consume_result`
     ConsumeResult,
+    /// `get_leader_nondet_result`
     GetLeaderNondetResult,
+    /// `post_nondet_result`
     PostNondetResult,
+    /// `post_message`
     PostMessage,
+    /// `post_event`
     PostEvent,
+    /// `consume_fuel`
     ConsumeFuel,
+    /// `deploy_contract`
     DeployContract,
+    /// `eth_call`
     EthCall,
+    /// `eth_send`
     EthSend,
+    /// `get_balance`
     GetBalance,
+    /// `remaining_fuel_as_gen`
     RemainingFuelAsGen,
 }
 
 impl Method {
-    /// The protocol's name, such as `storage_read`.
-    pub fn name(self) -> &'static str {
+    /// Its name in the protocol.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::GetCalldata => "get_calldata",
             Self::StorageRead => "storage_read",
@@ -51,17 +67,17 @@ impl fmt::Display for Method {
     }
 }
 
-/// A revision of the protocol: a table from ids to methods. Both ends have to choose the same; the wire does not say.
+/// A revision of the protocol: which methods there are and which byte names each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Revision {
-    /// 14 methods: what the hosts in the field speak.
+    /// The 14 methods that GenVM and its hosts speak today.
     #[default]
     One,
 }
 
 impl Revision {
-    /// The methods of this revision; the place is the id.
+    /// Its methods; the place of each is its id.
     pub const fn methods(self) -> &'static [Method] {
         match self {
             Self::One => &[
@@ -83,14 +99,22 @@ impl Revision {
         }
     }
 
-    /// The method with this id.
+    /// The method that `id` names, if any.
     pub fn method(self, id: u8) -> Option<Method> {
         self.methods().get(usize::from(id)).copied()
     }
 
-    /// The id of a method, if this revision has it.
+    /// The id of `method`, if this revision has it.
     pub fn id(self, method: Method) -> Option<u8> {
-        self.methods().iter().position(|known| *known == method).map(|id| id as u8)
+        self.methods().iter().position(|&known| known == method).map(|id| id as u8)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "1",
+        })
     }
 }
 
@@ -99,14 +123,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_those_of_the_protocol() {
-        assert_eq!(Revision::One.id(Method::StorageRead), Some(1));
-        assert_eq!(Revision::One.id(Method::ConsumeFuel), Some(8));
-        assert_eq!(Revision::One.id(Method::RemainingFuelAsGen), Some(13));
+    fn ids_and_methods_map_both_ways() {
         for id in 0..=u8::MAX {
-            let method = Revision::One.method(id);
-            assert_eq!(method.is_some(), id < 14);
-            assert!(method.is_none_or(|method| Revision::One.id(method) == Some(id)));
+            match Revision::One.method(id) {
+                Some(method) => assert_eq!(Revision::One.id(method), Some(id)),
+                None => assert!(id >= 14),
+            }
         }
     }
 }

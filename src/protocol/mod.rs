@@ -1,27 +1,47 @@
-//! The GenVM host protocol, both ends of it, over any ordered byte stream.
+//! The GenVM host protocol, both ends of it.
 //!
-//! GenVM asks, the host answers, strictly in order: there is no framing, no request id and no greeting, and the first byte that
-//! GenVM writes is a method id. [`HostClient`] asks; [`serve_blocking`] and [`serve`] answer with what a handler knows;
-//! [`HostState`] is a handler that keeps everything in memory.
+//! GenVM asks, the host answers, strictly in order on one byte stream: a request is a method id and that method's
+//! fields, an answer a status byte and what was asked for. There is no framing and no greeting.
 //!
-//! Not one byte differs from what GenVM and its hosts speak today, so either end may be somebody else's. Nothing is allocated
-//! from a length alone, and bytes that mean nothing are typed errors that say which method, which field and what was read.
+//! - [`HostClient`] is GenVM's end, over any `Read + Write`.
+//! - [`serve_blocking`] and [`serve`] are the host's end: they decode requests and put them to a
+//!   [`BlockingHostHandler`] or a [`HostHandler`].
+//! - [`HostState`] is a complete in-memory host that implements both.
+//! - [`Request`] and [`decode`] are the bytes alone, without I/O.
+//!
+//! # Trust
+//!
+//! Neither end believes the other. Unknown bytes are a [`ProtocolError`] that names method and field; lengths are held
+//! against [`Limits`] before anything they announce is awaited, and memory grows only with what has arrived. After such
+//! an error the connection is dead: there is no way to find the next message.
+//!
+//! # What it does not do
+//!
+//! It does not choose or open streams ([`connect`](crate::connect), [`listen`](crate::listen)), retry, reconnect or time
+//! out (the stream does, or the caller drops the future), and it puts no call in flight before the last was answered.
+//! The serve loops do answer clients that do.
 
-mod client;
-mod error;
-mod handler;
-mod input;
-mod method;
-mod request;
-mod serve;
-mod state;
-mod types;
+mod buffer;
+pub mod client;
+pub mod codec;
+pub mod error;
+pub mod handler;
+pub mod limits;
+pub mod method;
+mod reply;
+pub mod serve;
+pub mod state;
+pub mod types;
 
 pub use client::HostClient;
+pub use codec::{Decoded, MAX_FUEL_AS_GEN, Request, decode};
 pub use error::{Answer, CallError, HandlerError, ProtocolError, ServeError};
-pub use handler::{BlockingHostHandler, HostHandler, Immediate};
+pub use handler::{BlockingHostHandler, HostHandler};
+pub use limits::Limits;
 pub use method::{Method, Revision};
-pub use request::{Decoded, Request};
 pub use serve::{Served, serve, serve_blocking};
-pub use state::{Deployment, Environment, Event, Execution, HostState, Message, Outcome, Role, Write};
-pub use types::{Account, LeaderResult, Limits, ResultCode, SlotId, Status, StorageMode, U256};
+pub use state::{
+    Delta, Deployment, Environment, EthReplies, EthSend, Event, Execution, HostState, Message, NondetResult, Outcome,
+    Role,
+};
+pub use types::{Account, LeaderResult, ResultCode, SlotId, Status, StorageMode, U256, UnknownByte};

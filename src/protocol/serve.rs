@@ -1,241 +1,303 @@
-//! The host's side of the conversation: [`serve`] on tokio, [`serve_blocking`] on a thread. One call serves one connection.
+//! The host's end: [`serve_blocking`] and [`serve`] read requests, put them to a handler and write its answers.
 //!
-//! Requests that arrive together are answered in order and their answers go out together, which is how a client pipelines
-//! over today's wire. Memory is bounded: a request is held as far as it has arrived, answers up to 64 KiB.
+//! The two differ in `.await` and nothing else; macros write both. They do not accept connections, run handlers side by
+//! side, or time out.
+//!
+//! Answers gather in a buffer that is written and flushed before the loop waits for more input, so a client that has
+//! one call in flight gets one `write` an answer, and one that pipelines gets many answers with it. What a client can
+//! make this end hold is bounded: requests by [`Limits`] and by what it really sends, answers by 128 KiB plus what
+//! a handler returns.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::buffer::InputBuffer;
+use super::codec::{Decoded, Request, check_fuel, check_length, decode};
 use super::error::{Answer, HandlerError, ProtocolError, ServeError};
 use super::handler::{BlockingHostHandler, HostHandler};
-use super::input::InputBuffer;
+use super::limits::Limits;
 use super::method::{Method, Revision};
-use super::request::{Decoded, Request};
-use super::types::{LeaderResult, Limits, Status};
+use super::types::{Account, LeaderResult, SlotId, Status, StorageMode};
 
-/// How serving ended, if it did not fail.
+/// How a connection ended that was served to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Served {
-    /// The result was consumed and acknowledged.
+    /// `consume_result` was answered. Bytes after it, if any, were not looked at.
     Finished,
-    /// GenVM closed the stream between two requests, without a result.
+    /// The client closed, or died, between two calls.
     Closed,
 }
 
-/// The whole loop, once, with nothing or `.await` behind whatever may wait.
-macro_rules! conversation {
-    ($stream:ident, $handler:ident, $limits:ident, [$($wait:tt)*]) => {{
-        let revision = Revision::One;
-        let mut input = InputBuffer::default();
+macro_rules! serve {
+    ($answer:ident, $stream:ident, $handler:ident, $limits:ident, [$($await:tt)*]) => {{
+        let mut input = InputBuffer::new();
         let mut output = Vec::new();
-        loop {
-            let (request, consumed) = match Request::decode(revision, input.bytes(), $limits)? {
-                Decoded::Complete { request, consumed } => (request, consumed),
-                Decoded::Partial { method, field, .. } => {
-                    // Nothing more to answer from: say what there is before waiting.
-                    if !output.is_empty() {
-                        $stream.write_all(&output)$($wait)*?;
-                        output.clear();
-                        $stream.flush()$($wait)*?;
+        let mut unflushed = false;
+        let served = loop {
+            let at_end = match decode(Revision::One, input.unread(), $limits) {
+                Ok(Decoded::Complete { request, consumed }) => {
+                    let method = request.method();
+                    if let Err(error) = $answer($stream, $handler, $limits, request, &mut output) $($await)* {
+                        break Err(error);
                     }
-                    match $stream.read(input.room())$($wait)* {
-                        Ok(0) if input.bytes().is_empty() => return Ok(Served::Closed),
-                        Ok(0) => return Err(ProtocolError::Truncated { method, field }.into()),
-                        Ok(n) => input.filled(n),
-                        // Gone with answers that it never read: it closed all the same.
-                        Err(error) if error.kind() == ErrorKind::ConnectionReset && input.bytes().is_empty() => {
-                            return Ok(Served::Closed);
-                        }
-                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error.into()),
+                    input.consume(consumed);
+                    unflushed = true;
+                    if method == Method::ConsumeResult {
+                        break Ok(Served::Finished);
                     }
                     continue;
                 }
+                Ok(Decoded::Partial { method, field, missing }) => {
+                    Err(ProtocolError::Truncated { method, field, missing: missing as u64 }.into())
+                }
+                Ok(Decoded::Empty) => Ok(Served::Closed),
+                Err(error) => break Err(error.into()),
             };
+            if unflushed {
+                $stream.write_all(&output) $($await)* ?;
+                $stream.flush() $($await)* ?;
+                output.clear();
+                unflushed = false;
+            }
+            match $stream.read(input.spare()) $($await)* {
+                Ok(0) => break at_end,
+                Ok(received) => input.filled(received),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error.into()),
+            }
+        };
+        // What came before the end or before a fault is answered all the same, as if nothing had been pipelined.
+        if unflushed && !matches!(served, Err(ServeError::Io(_))) {
+            let flushed = match $stream.write_all(&output) $($await)* {
+                Ok(()) => $stream.flush() $($await)*,
+                Err(error) => Err(error),
+            };
+            if served.is_ok() {
+                flushed?;
+            }
+        }
+        served
+    }};
+}
+
+/// Serves one connection on this thread until GenVM hands over its result or closes.
+///
+/// A panic in the handler unwinds through here; drop the stream then, and GenVM sees it closed.
+pub fn serve_blocking<S: Read + Write, H: BlockingHostHandler + ?Sized>(
+    stream: &mut S,
+    handler: &mut H,
+    limits: &Limits,
+) -> Result<Served, ServeError> {
+    serve!(answer_blocking, stream, handler, limits, [])
+}
+
+/// Serves one connection on a tokio task until GenVM hands over its result or closes.
+///
+/// # Cancel safety
+/// Not cancel safe: a dropped future may have read requests that nobody will answer. Drop the stream with it.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send, H: HostHandler + ?Sized>(
+    stream: &mut S,
+    handler: &mut H,
+    limits: &Limits,
+) -> Result<Served, ServeError> {
+    serve!(answer_async, stream, handler, limits, [.await])
+}
+
+macro_rules! answer {
+    ([$($async:tt)?] fn $name:ident<S: [$($stream:tt)*], H: $handler:ident>, $read:path, [$($await:tt)*]) => {
+        /// Puts one request to the handler and appends the answer to `output`. Writes `output` out only when it has
+        /// become long; on an error it holds no part of this answer.
+        $($async)? fn $name<S: $($stream)*, H: $handler + ?Sized>(
+            stream: &mut S,
+            handler: &mut H,
+            limits: &Limits,
+            request: Request<'_>,
+            output: &mut Vec<u8>,
+        ) -> Result<(), ServeError> {
             let method = request.method();
-            match request {
-                Request::GetCalldata => slice(&mut output, method, $handler.get_calldata()$($wait)*)?,
-                Request::StorageRead { mode, account, slot, index, len } => {
-                    let (mut at, mut left) = (index, len as usize);
+            let bulk = match request {
+                Request::GetCalldata => slice(method, handler.get_calldata() $($await)*, limits, output)?,
+                Request::StorageRead { mode, account, slot, index, length } => {
+                    let mut done = 0;
                     loop {
-                        let (piece, start) = (left.min(PIECE), output.len());
-                        // The status of the first piece is the status of all.
-                        let first = usize::from(at == index && left == len as usize);
-                        output.resize(start + first + piece, Status::Ok as u8);
-                        let out = &mut output[start + first..];
-                        match $handler.storage_read(mode, &account, &slot, at, out)$($wait)* {
-                            Ok(()) => {}
-                            Err(error) if first == 1 => {
-                                output.truncate(start);
-                                refuse(&mut output, method, error)?;
-                                break;
+                        let start = output.len();
+                        if done == 0 {
+                            output.push(Status::Ok as u8);
+                        }
+                        let data = output.len();
+                        let piece = (length - done).min(PIECE);
+                        output.resize(data + piece as usize, 0);
+                        let read = $read(handler, mode, &account, &slot, index + done, &mut output[data..]) $($await)*;
+                        if let Err(error) = read {
+                            output.truncate(start);
+                            if done > 0 {
+                                return Err(unanswerable(method, error));
                             }
-                            Err(error) => return Err(given_up(method, error)),
+                            refuse(method, error, output)?;
+                            break Bulk::NONE;
                         }
-                        left -= piece;
-                        if left == 0 {
-                            break;
+                        done += piece;
+                        if done == length {
+                            break Bulk::NONE;
                         }
-                        at += piece as u32;
-                        $stream.write_all(&output)$($wait)*?;
+                        stream.write_all(output) $($await)* ?;
                         output.clear();
                     }
                 }
                 Request::StorageWrite { slot, index, data } => {
-                    done(&mut output, method, $handler.storage_write(&slot, index, data)$($wait)*)?
+                    status(method, handler.storage_write(&slot, index, data) $($await)*, output)?
                 }
                 Request::ConsumeResult { code, data } => {
-                    match $handler.consume_result(code, data)$($wait)* {
-                        Ok(()) => output.push(0),
-                        Err(error) => return Err(given_up(method, error)),
-                    }
-                    $stream.write_all(&output)$($wait)*?;
-                    $stream.flush()$($wait)*?;
-                    return Ok(Served::Finished);
+                    handler.consume_result(code, data) $($await)* .map_err(|error| unanswerable(method, error))?;
+                    output.push(0);
+                    Bulk::NONE
                 }
                 Request::GetLeaderNondetResult { call_no } => {
-                    leader(&mut output, method, $handler.get_leader_nondet_result(call_no)$($wait)*)?
+                    leader_result(method, handler.get_leader_nondet_result(call_no) $($await)*, limits, output)?
                 }
                 Request::PostNondetResult { call_no, result } => {
-                    done(&mut output, method, $handler.post_nondet_result(call_no, result)$($wait)*)?
+                    status(method, handler.post_nondet_result(call_no, result) $($await)*, output)?
                 }
                 Request::PostMessage { account, calldata, data } => {
-                    done(&mut output, method, $handler.post_message(&account, calldata, data)$($wait)*)?
+                    status(method, handler.post_message(&account, calldata, data) $($await)*, output)?
                 }
                 Request::PostEvent { topics, blob } => {
-                    done(&mut output, method, $handler.post_event(topics, blob)$($wait)*)?
+                    status(method, handler.post_event(topics, blob) $($await)*, output)?
                 }
-                Request::ConsumeFuel { gas } => match $handler.consume_fuel(gas)$($wait)* {
-                    Ok(()) | Err(HandlerError::Status(_)) => {}
-                    Err(error) => return Err(given_up(method, error)),
-                },
+                Request::ConsumeFuel { gas } => {
+                    handler.consume_fuel(gas) $($await)* .map_err(|error| unanswerable(method, error))?;
+                    Bulk::NONE
+                }
                 Request::DeployContract { calldata, code, data } => {
-                    done(&mut output, method, $handler.deploy_contract(calldata, code, data)$($wait)*)?
+                    status(method, handler.deploy_contract(calldata, code, data) $($await)*, output)?
                 }
                 Request::EthCall { account, calldata } => {
-                    slice(&mut output, method, $handler.eth_call(&account, calldata)$($wait)*)?
+                    slice(method, handler.eth_call(&account, calldata) $($await)*, limits, output)?
                 }
                 Request::EthSend { account, calldata, data } => {
-                    done(&mut output, method, $handler.eth_send(&account, calldata, data)$($wait)*)?
+                    status(method, handler.eth_send(&account, calldata, data) $($await)*, output)?
                 }
                 Request::GetBalance { account } => {
-                    fixed(&mut output, method, $handler.get_balance(&account)$($wait)*.map(|balance| balance.0))?
+                    value(method, handler.get_balance(&account) $($await)* .map(|balance| balance.0), output)?
                 }
                 Request::RemainingFuelAsGen => {
-                    let fuel = $handler.remaining_fuel_as_gen()$($wait)*;
-                    fixed(&mut output, method, fuel.map(|fuel| fuel.min(MAX_FUEL).to_le_bytes()))?
+                    let fuel = handler.remaining_fuel_as_gen() $($await)*;
+                    let fuel = fuel.and_then(|fuel| check_fuel(method, fuel).map_err(HandlerError::failed));
+                    value(method, fuel.map(u64::to_le_bytes), output)?
                 }
-            }
-            input.consume(consumed);
-            if output.len() >= PIECE {
-                $stream.write_all(&output)$($wait)*?;
+            };
+            if !bulk.0.is_empty() || output.len() > OUTPUT {
+                stream.write_all(output) $($await)* ?;
                 output.clear();
-                output.shrink_to(2 * PIECE);
+                stream.write_all(&bulk.0) $($await)* ?;
             }
-        }
-    }};
-}
-
-/// Serves one GenVM until it has handed over its result, on a thread that may block. Takes the stream's timeouts as they are: an
-/// expired one is an error here.
-///
-/// A panic of the handler unwinds through this function; the stream is closed with it.
-pub fn serve_blocking<S, H>(stream: &mut S, handler: &mut H, limits: &Limits) -> Result<Served, ServeError>
-where
-    S: Read + Write + ?Sized,
-    H: BlockingHostHandler + ?Sized,
-{
-    conversation!(stream, handler, limits, [])
-}
-
-/// Serves one GenVM until it has handed over its result, on tokio.
-///
-/// # Cancel safety
-/// Dropping the future between requests loses nothing; inside of one the conversation cannot be taken up again.
-pub async fn serve<S, H>(stream: &mut S, handler: &mut H, limits: &Limits) -> Result<Served, ServeError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + ?Sized,
-    H: HostHandler + ?Sized,
-{
-    conversation!(stream, handler, limits, [.await])
-}
-
-/// A status alone.
-fn done(output: &mut Vec<u8>, method: Method, answer: Answer<()>) -> Result<(), ServeError> {
-    fixed(output, method, answer.map(|()| []))
-}
-
-/// A status and bytes whose number the protocol fixes.
-fn fixed<const N: usize>(output: &mut Vec<u8>, method: Method, answer: Answer<[u8; N]>) -> Result<(), ServeError> {
-    match answer {
-        Ok(bytes) => {
-            output.push(Status::Ok as u8);
-            output.extend_from_slice(&bytes);
             Ok(())
         }
-        Err(error) => refuse(output, method, error),
+    };
+}
+
+answer!([] fn answer_blocking<S: [Read + Write], H: BlockingHostHandler>, BlockingHostHandler::storage_read, []);
+answer!([async] fn answer_async<S: [AsyncRead + AsyncWrite + Unpin + Send], H: HostHandler>, read_async, [.await]);
+
+async fn read_async<H: HostHandler + ?Sized>(
+    handler: &mut H,
+    mode: StorageMode,
+    account: &Account,
+    slot: &SlotId,
+    index: u32,
+    out: &mut [u8],
+) -> Answer<()> {
+    match handler.storage_read_now(mode, account, slot, index, out) {
+        Some(answer) => answer,
+        None => handler.storage_read(mode, account, slot, index, out).await,
     }
 }
 
-/// A status and a slice.
-fn slice(output: &mut Vec<u8>, method: Method, answer: Answer<Vec<u8>>) -> Result<(), ServeError> {
+/// The rest of an answer that is too long to be worth copying into the output buffer.
+struct Bulk(Vec<u8>);
+
+impl Bulk {
+    const NONE: Self = Self(Vec::new());
+}
+
+fn status(method: Method, answer: Answer<()>, output: &mut Vec<u8>) -> Result<Bulk, ServeError> {
+    value(method, answer.map(|()| []), output)
+}
+
+fn value<const N: usize>(method: Method, answer: Answer<[u8; N]>, output: &mut Vec<u8>) -> Result<Bulk, ServeError> {
     match answer {
-        Ok(bytes) => {
-            let len = length(method, bytes.len())?;
+        Ok(value) => {
             output.push(Status::Ok as u8);
-            output.extend_from_slice(&len);
-            output.extend_from_slice(&bytes);
-            Ok(())
+            output.extend_from_slice(&value);
         }
-        Err(error) => refuse(output, method, error),
+        Err(error) => refuse(method, error, output)?,
     }
+    Ok(Bulk::NONE)
 }
 
-/// A status and, if there is a result, its code and data as one slice.
-fn leader(output: &mut Vec<u8>, method: Method, answer: Answer<LeaderResult>) -> Result<(), ServeError> {
+fn slice(method: Method, answer: Answer<Vec<u8>>, limits: &Limits, output: &mut Vec<u8>) -> Result<Bulk, ServeError> {
     match answer {
-        Ok(LeaderResult::IAmLeader) => output.push(Status::IAmLeader as u8),
-        Ok(LeaderResult::Absent) => output.push(Status::Absent as u8),
-        Ok(LeaderResult::Result { code, data }) => {
-            let len = length(method, data.len() + 1)?;
-            output.push(Status::Ok as u8);
-            output.extend_from_slice(&len);
-            output.push(code as u8);
-            output.extend_from_slice(&data);
-        }
-        Err(error) => refuse(output, method, error)?,
+        Ok(data) => prefixed(method, &[], data, limits, output),
+        Err(error) => refuse(method, error, output).map(|()| Bulk::NONE),
     }
-    Ok(())
 }
 
-/// A status that is not `Ok`; anything else ends the connection.
-fn refuse(output: &mut Vec<u8>, method: Method, error: HandlerError) -> Result<(), ServeError> {
+fn leader_result(
+    method: Method,
+    answer: Answer<LeaderResult>,
+    limits: &Limits,
+    output: &mut Vec<u8>,
+) -> Result<Bulk, ServeError> {
+    let status = match answer {
+        Ok(LeaderResult::Result { code, data }) => return prefixed(method, &[code as u8], data, limits, output),
+        Ok(LeaderResult::IAmLeader) => Status::IAmLeader.into(),
+        Ok(LeaderResult::Absent) => Status::Absent.into(),
+        Err(error) => error,
+    };
+    refuse(method, status, output).map(|()| Bulk::NONE)
+}
+
+/// Appends `ok` and a slice made of `first` and `data`; long data is handed back instead of copied.
+fn prefixed(
+    method: Method,
+    first: &[u8],
+    data: Vec<u8>,
+    limits: &Limits,
+    output: &mut Vec<u8>,
+) -> Result<Bulk, ServeError> {
+    let length = check_length(method, "answer", (first.len() + data.len()) as u64, limits)
+        .map_err(|error| ServeError::Handler { method, source: error.into() })?;
+    output.push(Status::Ok as u8);
+    output.extend_from_slice(&length.to_le_bytes());
+    output.extend_from_slice(first);
+    if data.len() > PIECE as usize {
+        return Ok(Bulk(data));
+    }
+    output.extend_from_slice(&data);
+    Ok(Bulk::NONE)
+}
+
+fn refuse(method: Method, error: HandlerError, output: &mut Vec<u8>) -> Result<(), ServeError> {
     match error {
         HandlerError::Status(status) if status != Status::Ok => {
             output.push(status as u8);
             Ok(())
         }
-        error => Err(given_up(method, error)),
+        error => Err(unanswerable(method, error)),
     }
 }
 
-fn given_up(method: Method, error: HandlerError) -> ServeError {
-    let source = match error {
-        HandlerError::Failed(source) => source,
-        HandlerError::Status(status) => format!("{status:?} is no answer here").into(),
-    };
-    ServeError::Handler { method, source }
-}
-
-fn length(method: Method, len: usize) -> Result<[u8; 4], ServeError> {
-    match u32::try_from(len) {
-        Ok(len) => Ok(len.to_le_bytes()),
-        Err(_) => Err(given_up(method, HandlerError::failed("an answer of 4 GiB or more"))),
+fn unanswerable(method: Method, error: HandlerError) -> ServeError {
+    match error {
+        HandlerError::Status(status) => ServeError::Unanswerable { method, status },
+        HandlerError::Failed(source) => ServeError::Handler { method, source },
     }
 }
 
-/// Answers go out when they have reached this size; a `storage_read` is answered in pieces of it.
-const PIECE: usize = 64 << 10;
-/// Beyond this a number of GEN is not exact in a double, which is what contracts see.
-const MAX_FUEL: u64 = (1 << 53) - 1;
+/// A `storage_read` is answered in pieces of at most this many bytes: memory must not follow a length that the peer
+/// merely announced.
+const PIECE: u32 = 64 << 10;
+
+/// Answers to pipelined requests are written out when they have become longer than this.
+const OUTPUT: usize = 64 << 10;

@@ -1,137 +1,206 @@
-//! The words of the protocol: addresses, slots, numbers, and the bytes that mean one of a few things.
+//! The values that travel: accounts, slots, numbers, and the enums behind the wire's single bytes.
+//!
+//! Every enum converts to its byte with `as u8` and back with `TryFrom<u8>`, whose error tells what was read.
 
 use std::fmt;
 
-use super::error::ProtocolError;
-use super::method::Method;
-
-/// Defines a fixed-size byte string that prints as hexadecimal.
-macro_rules! bytes {
+macro_rules! bytes_type {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub [u8; $len]);
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}(0x", stringify!($name))?;
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                f.write_str(")")
+        impl From<[u8; $len]> for $name {
+            fn from(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self([0; $len])
             }
         }
     };
 }
 
-bytes!(
+bytes_type!(
     /// A 20-byte account address.
     Account, 20
 );
-bytes!(
-    /// The 32-byte id of a storage slot: a hash, so uniformly random.
+bytes_type!(
+    /// The 32-byte id of a storage slot. Ids are hashes, so they are uniformly random.
     SlotId, 32
 );
-bytes!(
-    /// An unsigned 256-bit number, little-endian.
+bytes_type!(
+    /// An unsigned 256-bit number, little-endian as on the wire. Its order is that of the bytes, not of the numbers.
     U256, 32
 );
 
-impl From<u128> for U256 {
-    fn from(value: u128) -> Self {
+impl From<u64> for U256 {
+    fn from(value: u64) -> Self {
         let mut bytes = [0; 32];
-        bytes[..16].copy_from_slice(&value.to_le_bytes());
+        bytes[..8].copy_from_slice(&value.to_le_bytes());
         Self(bytes)
     }
 }
 
-/// Defines an enum that is one byte on the wire, and the error for the bytes that it is not.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(f, "Account", self.0.iter())
+    }
+}
+
+impl fmt::Debug for SlotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(f, "SlotId", self.0.iter())
+    }
+}
+
+impl fmt::Debug for U256 {
+    /// As one writes the number: most significant byte first.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(f, "U256", self.0.iter().rev())
+    }
+}
+
+fn hex<'a>(f: &mut fmt::Formatter<'_>, name: &str, bytes: impl Iterator<Item = &'a u8>) -> fmt::Result {
+    write!(f, "{name}(0x")?;
+    bytes.into_iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+    f.write_str(")")
+}
+
+/// A byte that stands for nothing in its enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{byte} is no {what} (expected {expected})")]
+pub struct UnknownByte {
+    /// What was read.
+    pub byte: u8,
+    /// What it should have been, such as "status".
+    pub what: &'static str,
+    /// The bytes that would have meant something, with their names.
+    pub expected: &'static str,
+}
+
 macro_rules! byte_enum {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $expected:literal { $($(#[$vdoc:meta])* $variant:ident = $byte:literal),* $(,)? }) => {
+    (
+        $(#[$doc:meta])* $name:ident ($what:literal, $expected:literal) {
+            $($(#[$variant_doc:meta])* $variant:ident = $byte:literal $text:literal,)*
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum $name { $($(#[$vdoc])* $variant = $byte),* }
+        pub enum $name {
+            $($(#[$variant_doc])* $variant = $byte,)*
+        }
 
         impl $name {
-            /// What `byte` means, as a field of `method`.
-            pub fn from_byte(byte: u8, method: Method) -> Result<Self, ProtocolError> {
+            /// Its name in the protocol.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl TryFrom<u8> for $name {
+            type Error = UnknownByte;
+
+            fn try_from(byte: u8) -> Result<Self, UnknownByte> {
                 match byte {
                     $($byte => Ok(Self::$variant),)*
-                    seen => Err(ProtocolError::Byte { method, field: $field, seen, expected: $expected }),
+                    _ => Err(UnknownByte { byte, what: $what, expected: $expected }),
                 }
             }
         }
     };
 }
 
-byte_enum!(
-    /// Which state a `storage_read` asks for.
-    StorageMode, "mode", "0 to 2" {
-        /// The state that this execution works on: what it started from, and its own writes.
-        Default = 0,
-        /// The latest finalised state.
-        LatestFinal = 1,
-        /// The latest accepted state, finalised or not.
-        LatestNonFinal = 2,
+byte_enum! {
+    /// Which state a `storage_read` looks at.
+    StorageMode ("storage mode", "0 default, 1 latest_final, 2 latest_non_final") {
+        /// The state that the execution started from, with its own writes on top.
+        Default = 0 "default",
+        /// The newest final state of the chain.
+        LatestFinal = 1 "latest_final",
+        /// The newest state of the chain, final or not.
+        LatestNonFinal = 2 "latest_non_final",
     }
-);
+}
 
-byte_enum!(
-    /// How a host answers. On anything but `Ok` nothing follows.
-    Status, "status", "0 to 4" {
-        /// It was done; the answer follows.
-        Ok = 0,
+byte_enum! {
+    /// How the host answers; on anything but `Ok` nothing follows the status byte.
+    Status ("status", "0 ok, 1 absent, 2 forbidden, 3 i_am_leader, 4 out_of_storage_gas") {
+        /// Done; what the method answers follows.
+        Ok = 0 "ok",
         /// There is no such thing.
-        Absent = 1,
-        /// The contract may not do that.
-        Forbidden = 2,
-        /// This node is the leader: it has to find the result itself.
-        IAmLeader = 3,
-        /// The write needs more storage gas than is left.
-        OutOfStorageGas = 4,
+        Absent = 1 "absent",
+        /// This execution may not do that.
+        Forbidden = 2 "forbidden",
+        /// This node is the leader: there is no leader's result to be had.
+        IAmLeader = 3 "i_am_leader",
+        /// The write would cost more than the execution may spend on storage.
+        OutOfStorageGas = 4 "out_of_storage_gas",
     }
-);
+}
 
-byte_enum!(
-    /// How an execution, or a non-deterministic block, ended. The first byte of a result.
-    ResultCode, "result code", "0 to 3" {
+byte_enum! {
+    /// How an execution, or one nondeterministic block of it, ended.
+    ResultCode ("result code", "0 return, 1 user_error, 2 vm_error, 3 internal_error") {
         /// It returned a value.
-        Return = 0,
-        /// The contract raised an error.
-        UserError = 1,
-        /// The virtual machine stopped it.
-        VmError = 2,
+        Return = 0 "return",
+        /// The contract reported an error.
+        UserError = 1 "user_error",
+        /// The contract broke a rule of the machine.
+        VmError = 2 "vm_error",
         /// GenVM itself failed.
-        InternalError = 3,
+        InternalError = 3 "internal_error",
     }
-);
+}
 
-/// The leader's result of a non-deterministic block, as far as this node may know it.
+/// The answer to `get_leader_nondet_result`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaderResult {
-    /// This node is the leader: run the block and post its result.
+    /// This node is the leader; it has to compute the result and post it.
     IAmLeader,
     /// The leader has no such result.
     Absent,
-    /// What the leader posted.
+    /// What the leader got.
     Result {
-        /// How the block ended there.
+        /// How the leader's block ended.
         code: ResultCode,
-        /// The value or the error.
+        /// What it returned.
         data: Vec<u8>,
     },
 }
 
-/// How much a peer may make us hold. Lengths beyond are refused before a byte of them is awaited; below them memory grows with
-/// the bytes that really arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// The longest slice, and the longest `storage_read`, in bytes. Default: 64 MiB.
-    pub slice: u32,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { slice: 64 << 20 }
+    #[test]
+    fn bytes_convert_both_ways_and_nothing_else_does() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(StorageMode::try_from(byte).map(|mode| mode as u8).ok(), (byte < 3).then_some(byte));
+            assert_eq!(Status::try_from(byte).map(|status| status as u8).ok(), (byte < 5).then_some(byte));
+            assert_eq!(ResultCode::try_from(byte).map(|code| code as u8).ok(), (byte < 4).then_some(byte));
+        }
+        assert_eq!(
+            Status::try_from(9).unwrap_err().to_string(),
+            "9 is no status (expected 0 ok, 1 absent, 2 forbidden, 3 i_am_leader, 4 out_of_storage_gas)"
+        );
+    }
+
+    #[test]
+    fn debug_is_hexadecimal() {
+        assert_eq!(format!("{:?}", Account([0xab; 20])), format!("Account(0x{})", "ab".repeat(20)));
+        assert_eq!(format!("{:?}", U256::from(0x1234)), format!("U256(0x{}1234)", "0".repeat(60)));
     }
 }

@@ -1,112 +1,225 @@
-//! [`HostState`]: a host's world, in memory. For tests, examples and measurements, and a model for a node's own handler.
+//! An in-memory host: [`HostState`] is the chain, [`Execution`] the handler of one connection to it.
 //!
-//! It does **not** persist anything, execute messages, or decide when a state becomes final: [`HostState::finalize`] is told.
+//! It keeps what the protocol asks of a host: sparse slots, three read modes, writes that stay an execution's own until
+//! it returns, leader and validator roles, balances, fuel. It does not execute messages, deployments or EVM calls: it
+//! records them in the [`Outcome`] and answers EVM calls from prepared [`EthReplies`]. What an execution sends is kept
+//! until its `Execution` is dropped.
+//!
+//! # States
+//!
+//! There is a **final** and a **latest** state. An execution starts from the latest one as it is at [`HostState::begin`];
+//! what others commit meanwhile is invisible to its [`Default`](super::StorageMode::Default) reads, and visible to its
+//! [`LatestNonFinal`](super::StorageMode::LatestNonFinal) reads, which do not see its own writes. Returning applies its
+//! writes, byte for byte, to whatever is the latest state by then: of two executions that wrote the same byte, the one
+//! that returns last wins. [`HostState::finalize`] makes the latest state final.
 
+mod delta;
 mod execution;
-mod sparse;
+mod slot;
+mod world;
 
-pub use execution::{Deployment, Environment, Event, Execution, Message, Outcome, Role, Write};
-
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 
-use super::types::{Account, SlotId, StorageMode, U256};
-use sparse::{Ranges, SparseBytes};
+pub use self::delta::Delta;
+pub use self::execution::Execution;
+use self::world::World;
+use super::types::{Account, ResultCode, SlotId, StorageMode, U256};
 
-type Slots = HashMap<SlotId, Arc<SparseBytes>, RandomState>;
-
-/// Storage of all accounts at one moment. Shared by the executions that started from it; whoever changes it copies what is
-/// shared.
-type Snapshot = HashMap<Account, Arc<Slots>, RandomState>;
-
-/// The state that all connections of a host share. Cloning it is cheap and shares it.
-#[derive(Debug, Clone, Default)]
-pub struct HostState(Arc<RwLock<World>>);
-
-#[derive(Debug, Default)]
-struct World {
-    finalized: Arc<Snapshot>,
-    accepted: Arc<Snapshot>,
-    balances: HashMap<Account, U256, RandomState>,
+/// The chain's state, shared by all executions. Clones are handles to the same state.
+#[derive(Debug, Clone)]
+pub struct HostState {
+    world: Arc<Mutex<World>>,
 }
 
 impl HostState {
-    /// An empty world: every slot is zeros, every balance is zero.
+    /// Empty storage, no balances.
     pub fn new() -> Self {
-        Self::default()
+        Self { world: Arc::new(Mutex::new(World::new())) }
     }
 
-    /// Starts an execution on the accepted state as it is now. Serve one connection with it.
+    /// Starts an execution from the latest state. Unless it returns, it leaves no trace here.
     pub fn begin(&self, environment: Environment) -> Execution {
-        Execution::new(self.clone(), environment)
+        let base = Arc::clone(&self.world.lock().latest);
+        Execution::new(self.clone(), base, environment)
     }
 
-    /// Writes into the finalised and the accepted state, outside of any execution. `index + data.len()` must not exceed 2^32.
+    /// Writes to an account's slot, in the final and the latest state.
     ///
     /// # Panics
-    /// If it does.
+    /// If `index` and the length of `data` go beyond the 2^32 bytes of a slot.
     pub fn set_storage(&self, account: &Account, slot: &SlotId, index: u32, data: &[u8]) {
-        assert!(u64::from(index) + data.len() as u64 <= 1 << 32, "a slot has 2^32 bytes");
-        let mut world = self.0.write();
-        write(&mut world.finalized, account, slot, index, data);
-        write(&mut world.accepted, account, slot, index, data);
+        assert_in_slot(index, data.len());
+        self.world.lock().edit(|state| state.write(account, slot, index, data));
     }
 
-    /// Sets an account's balance.
+    /// Sets an account's balance, in the final and the latest state.
     pub fn set_balance(&self, account: &Account, balance: U256) {
-        self.0.write().balances.insert(*account, balance);
+        self.world.lock().edit(|state| state.set_balance(account, balance));
     }
 
-    /// Makes the accepted state final.
+    /// Makes the latest state final.
     pub fn finalize(&self) {
-        let mut world = self.0.write();
-        world.finalized = world.accepted.clone();
+        let mut world = self.world.lock();
+        world.finalized = Arc::clone(&world.latest);
     }
 
-    /// Reads as an execution that has written nothing would: [`StorageMode::Default`] is the accepted state.
+    /// Fills `out` from an account's slot. Outside an execution, [`Default`](StorageMode::Default) is the latest state.
+    ///
+    /// # Panics
+    /// If `index` and the length of `out` go beyond the 2^32 bytes of a slot.
     pub fn read(&self, mode: StorageMode, account: &Account, slot: &SlotId, index: u32, out: &mut [u8]) {
-        let world = self.0.read();
-        let snapshot = match mode {
-            StorageMode::LatestFinal => &world.finalized,
-            StorageMode::Default | StorageMode::LatestNonFinal => &world.accepted,
-        };
-        read(snapshot.get(account).and_then(|slots| slots.get(slot)), index, out);
-    }
-
-    fn balance(&self, account: &Account) -> U256 {
-        self.0.read().balances.get(account).copied().unwrap_or(U256([0; 32]))
-    }
-
-    fn accepted(&self) -> Arc<Snapshot> {
-        self.0.read().accepted.clone()
-    }
-
-    /// Applies an execution's writes to the accepted state as it is now: where another execution has written the same bytes
-    /// meanwhile, the later commit wins.
-    fn commit<'a>(&self, account: &Account, deltas: impl Iterator<Item = (&'a SlotId, &'a SparseBytes, &'a Ranges)>) {
-        let mut world = self.0.write();
-        for (slot, bytes, ranges) in deltas {
-            for range in ranges.iter() {
-                let mut data = vec![0; (range.end - range.start) as usize];
-                bytes.read(range.start as u32, &mut data);
-                write(&mut world.accepted, account, slot, range.start as u32, &data);
-            }
+        assert_in_slot(index, out.len());
+        let world = self.world.lock();
+        match mode {
+            StorageMode::LatestFinal => world.finalized.read(account, slot, index, out),
+            StorageMode::LatestNonFinal | StorageMode::Default => world.latest.read(account, slot, index, out),
         }
     }
 }
 
-#[inline]
-fn read(slot: Option<&Arc<SparseBytes>>, index: u32, out: &mut [u8]) {
-    match slot {
-        Some(slot) => slot.read(index, out),
-        None => out.fill(0),
+impl Default for HostState {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-fn write(snapshot: &mut Arc<Snapshot>, account: &Account, slot: &SlotId, index: u32, data: &[u8]) {
-    let slots = Arc::make_mut(Arc::make_mut(snapshot).entry(*account).or_default());
-    Arc::make_mut(slots.entry(*slot).or_default()).write(index, data);
+/// The serve loops have checked this before; callers of the methods themselves may not have.
+fn assert_in_slot(index: u32, length: usize) {
+    assert!(u64::from(index) + length as u64 <= 1 << 32, "index {index} + length {length} goes beyond the slot");
+}
+
+/// What an execution finds when it starts.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The running contract: the account whose slots it may write.
+    pub account: Account,
+    /// The contract's input.
+    pub calldata: Vec<u8>,
+    /// Leader, or validator of a leader's results. Default: leader.
+    pub role: Role,
+    /// Answers to EVM calls. Default: none.
+    pub eth_replies: EthReplies,
+    /// Fuel to start with, in units of gen. Default: 2^64 − 1, of which 2^53 − 1 are shown.
+    pub fuel: u64,
+    /// How many bytes may be written to storage; a write beyond that is answered `out_of_storage_gas`. Default: any.
+    pub storage_gas: Option<u64>,
+    /// Slots whose writes are answered `forbidden`. Default: none.
+    pub locked_slots: HashSet<SlotId>,
+    /// Whether writes are committed even if the execution ends with another code than `return`. Default: no.
+    pub keep_failed: bool,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self {
+            account: Account::default(),
+            calldata: Vec::new(),
+            role: Role::Leader,
+            eth_replies: EthReplies::default(),
+            fuel: u64::MAX,
+            storage_gas: None,
+            locked_slots: HashSet::new(),
+            keep_failed: false,
+        }
+    }
+}
+
+/// Who computes the nondeterministic blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// This node does.
+    Leader,
+    /// Another node did; these are its results, by call number. Posting own results is `forbidden`.
+    Validator(BTreeMap<u32, (ResultCode, Vec<u8>)>),
+}
+
+/// Prepared answers to EVM calls; when there is none, the answer is `absent`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EthReplies {
+    /// The first call gets the first, and so on.
+    InOrder(VecDeque<Vec<u8>>),
+    /// Every call to an account gets the same.
+    ByAccount(HashMap<Account, Vec<u8>>),
+}
+
+impl Default for EthReplies {
+    fn default() -> Self {
+        Self::InOrder(VecDeque::new())
+    }
+}
+
+/// What an execution has done so far, besides writing to storage; each list is in the order of the calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// How it ended; `None` while it runs, and for good if its connection ended without a result.
+    pub result: Option<(ResultCode, Vec<u8>)>,
+    /// Whether its writes became part of the latest state.
+    pub committed: bool,
+    /// Messages to other contracts.
+    pub messages: Vec<Message>,
+    /// Events.
+    pub events: Vec<Event>,
+    /// Messages to EVM contracts.
+    pub eth_sends: Vec<EthSend>,
+    /// Contracts to deploy.
+    pub deployments: Vec<Deployment>,
+    /// The leader's results.
+    pub nondet_results: Vec<NondetResult>,
+    /// Fuel used; may exceed what there was.
+    pub fuel_used: u64,
+}
+
+/// A message to another contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Which.
+    pub account: Account,
+    /// Its input.
+    pub calldata: Vec<u8>,
+    /// JSON.
+    pub data: String,
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What it can be found by.
+    pub topics: Vec<[u8; 32]>,
+    /// What it says.
+    pub blob: Vec<u8>,
+}
+
+/// A message to an EVM contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EthSend {
+    /// Which.
+    pub account: Account,
+    /// Its input.
+    pub calldata: Vec<u8>,
+    /// JSON.
+    pub data: String,
+}
+
+/// A contract to deploy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// The constructor's input.
+    pub calldata: Vec<u8>,
+    /// The contract.
+    pub code: Vec<u8>,
+    /// JSON.
+    pub data: String,
+}
+
+/// What the leader got for a nondeterministic block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NondetResult {
+    /// Which block.
+    pub call_no: u32,
+    /// The result as GenVM posted it.
+    pub result: Vec<u8>,
 }

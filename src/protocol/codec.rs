@@ -1,0 +1,376 @@
+//! Requests as bytes and back, without I/O: [`Request::encode`] and [`decode`].
+//!
+//! A request borrows its slices, so neither direction copies more than the bytes of the message. Nothing here reads,
+//! waits or keeps state: [`decode`] is given what has arrived so far and starts at the message's first byte each time.
+
+use super::error::ProtocolError;
+use super::limits::Limits;
+use super::method::{Method, Revision};
+use super::types::{Account, ResultCode, SlotId, StorageMode, UnknownByte};
+
+/// A call, as it travels from GenVM to the host. The union over all revisions, like [`Method`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the fields are the protocol's own
+pub enum Request<'a> {
+    /// The contract's input.
+    GetCalldata,
+    /// Bytes of any account's slot.
+    StorageRead { mode: StorageMode, account: Account, slot: SlotId, index: u32, length: u32 },
+    /// Bytes for a slot of the running contract.
+    StorageWrite { slot: SlotId, index: u32, data: &'a [u8] },
+    /// How the execution ended; the last call.
+    ConsumeResult { code: ResultCode, data: &'a [u8] },
+    /// What the leader got for a nondeterministic block.
+    GetLeaderNondetResult { call_no: u32 },
+    /// What this node, the leader, got for a nondeterministic block.
+    PostNondetResult { call_no: u32, result: &'a [u8] },
+    /// A message to another contract.
+    PostMessage { account: Account, calldata: &'a [u8], data: &'a str },
+    /// An event.
+    PostEvent { topics: &'a [[u8; 32]], blob: &'a [u8] },
+    /// Fuel that was used up. Has no answer.
+    ConsumeFuel { gas: u64 },
+    /// A contract to deploy.
+    DeployContract { calldata: &'a [u8], code: &'a [u8], data: &'a str },
+    /// A view call into an EVM contract.
+    EthCall { account: Account, calldata: &'a [u8] },
+    /// A message to an EVM contract.
+    EthSend { account: Account, calldata: &'a [u8], data: &'a str },
+    /// An account's balance.
+    GetBalance { account: Account },
+    /// Fuel that is left.
+    RemainingFuelAsGen,
+}
+
+impl Request<'_> {
+    /// Which method it is.
+    pub const fn method(&self) -> Method {
+        match self {
+            Self::GetCalldata => Method::GetCalldata,
+            Self::StorageRead { .. } => Method::StorageRead,
+            Self::StorageWrite { .. } => Method::StorageWrite,
+            Self::ConsumeResult { .. } => Method::ConsumeResult,
+            Self::GetLeaderNondetResult { .. } => Method::GetLeaderNondetResult,
+            Self::PostNondetResult { .. } => Method::PostNondetResult,
+            Self::PostMessage { .. } => Method::PostMessage,
+            Self::PostEvent { .. } => Method::PostEvent,
+            Self::ConsumeFuel { .. } => Method::ConsumeFuel,
+            Self::DeployContract { .. } => Method::DeployContract,
+            Self::EthCall { .. } => Method::EthCall,
+            Self::EthSend { .. } => Method::EthSend,
+            Self::GetBalance { .. } => Method::GetBalance,
+            Self::RemainingFuelAsGen => Method::RemainingFuelAsGen,
+        }
+    }
+
+    /// Appends the request's bytes to `out`, or leaves `out` as it was: a request that [`decode`] would refuse under
+    /// the same limits is refused here.
+    pub fn encode(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        let start = out.len();
+        let result = self.encode_fields(revision, limits, out);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn encode_fields(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        let method = self.method();
+        let id = revision.id(method).ok_or(ProtocolError::NotInRevision { method, revision })?;
+        let mut out = Encoder { method, limits, out };
+        out.bytes(&[id]);
+        match *self {
+            Self::GetCalldata | Self::RemainingFuelAsGen => {}
+            Self::StorageRead { mode, account, slot, index, length } => {
+                check_length(method, "length", length.into(), limits)?;
+                check_range(method, index, length)?;
+                out.bytes(&[mode as u8]);
+                out.bytes(&account.0);
+                out.bytes(&slot.0);
+                out.u32(index);
+                out.u32(length);
+            }
+            Self::StorageWrite { slot, index, data } => {
+                out.bytes(&slot.0);
+                out.u32(index);
+                let length = out.slice("data", data)?;
+                check_range(method, index, length)?;
+            }
+            Self::ConsumeResult { code, data } => {
+                let length = check_length(method, "result", data.len() as u64 + 1, limits)?;
+                out.u32(length);
+                out.bytes(&[code as u8]);
+                out.bytes(data);
+            }
+            Self::GetLeaderNondetResult { call_no } => out.u32(call_no),
+            Self::PostNondetResult { call_no, result } => {
+                out.u32(call_no);
+                out.slice("result", result)?;
+            }
+            Self::PostMessage { account, calldata, data } | Self::EthSend { account, calldata, data } => {
+                out.bytes(&account.0);
+                out.slice("calldata", calldata)?;
+                out.slice("data", data.as_bytes())?;
+            }
+            Self::PostEvent { topics, blob } => {
+                let (length, limit) = (topics.len() as u64, u8::MAX.into());
+                if length > limit {
+                    return Err(ProtocolError::TooLong { method, field: "topics", length, limit });
+                }
+                out.bytes(&[length as u8]);
+                out.bytes(topics.as_flattened());
+                out.slice("blob", blob)?;
+            }
+            Self::ConsumeFuel { gas } => out.gas(revision, gas),
+            Self::DeployContract { calldata, code, data } => {
+                out.slice("calldata", calldata)?;
+                out.slice("code", code)?;
+                out.slice("data", data.as_bytes())?;
+            }
+            Self::EthCall { account, calldata } => {
+                out.bytes(&account.0);
+                out.slice("calldata", calldata)?;
+            }
+            Self::GetBalance { account } => out.bytes(&account.0),
+        }
+        Ok(())
+    }
+}
+
+/// What [`decode`] found at the start of the bytes it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded<'a> {
+    /// A whole request.
+    Complete {
+        /// It.
+        request: Request<'a>,
+        /// How many bytes it took; the next request begins there.
+        consumed: usize,
+    },
+    /// The beginning of a request.
+    Partial {
+        /// Its method.
+        method: Method,
+        /// The field that is not complete.
+        field: &'static str,
+        /// How many bytes that field still lacks; the request may need more after them.
+        missing: usize,
+    },
+    /// No byte at all: nothing has begun.
+    Empty,
+}
+
+/// Reads the request at the start of `bytes`. Wrong bytes are reported as soon as they are there, a length beyond the
+/// limits before anything of what it announces has arrived.
+pub fn decode<'a>(revision: Revision, bytes: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, ProtocolError> {
+    let Some((&id, fields)) = bytes.split_first() else {
+        return Ok(Decoded::Empty);
+    };
+    let method = revision.method(id).ok_or(ProtocolError::UnknownMethod { id, revision })?;
+    let mut fields = Decoder { method, limits, rest: fields };
+    match fields.request(revision) {
+        Ok(request) => Ok(Decoded::Complete { request, consumed: bytes.len() - fields.rest.len() }),
+        Err(Stop::Missing { field, missing }) => Ok(Decoded::Partial { method, field, missing }),
+        Err(Stop::Wrong(error)) => Err(error),
+    }
+}
+
+/// The length of a slice, if `limits` allow it.
+pub(crate) fn check_length(
+    method: Method,
+    field: &'static str,
+    length: u64,
+    limits: &Limits,
+) -> Result<u32, ProtocolError> {
+    match u32::try_from(length) {
+        Ok(length) if length <= limits.slice => Ok(length),
+        _ => Err(ProtocolError::TooLong { method, field, length, limit: limits.slice.into() }),
+    }
+}
+
+/// Checks what `remaining_fuel_as_gen` answers, on both ends.
+pub(crate) fn check_fuel(method: Method, value: u64) -> Result<u64, ProtocolError> {
+    if value <= MAX_FUEL_AS_GEN {
+        Ok(value)
+    } else {
+        Err(ProtocolError::TooLarge { method, field: "fuel", value, limit: MAX_FUEL_AS_GEN })
+    }
+}
+
+fn check_range(method: Method, index: u32, length: u32) -> Result<(), ProtocolError> {
+    if u64::from(index) + u64::from(length) <= 1 << 32 {
+        Ok(())
+    } else {
+        Err(ProtocolError::BeyondSlot { method, index, length })
+    }
+}
+
+/// The most that `remaining_fuel_as_gen` may answer: 2^53 − 1, what a double holds exactly.
+pub const MAX_FUEL_AS_GEN: u64 = (1 << 53) - 1;
+
+struct Encoder<'a> {
+    method: Method,
+    limits: &'a Limits,
+    out: &'a mut Vec<u8>,
+}
+
+impl Encoder<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.bytes(&value.to_le_bytes());
+    }
+
+    fn slice(&mut self, field: &'static str, bytes: &[u8]) -> Result<u32, ProtocolError> {
+        let length = check_length(self.method, field, bytes.len() as u64, self.limits)?;
+        self.u32(length);
+        self.bytes(bytes);
+        Ok(length)
+    }
+
+    /// An amount of gas, in the width that the revision gives it.
+    fn gas(&mut self, revision: Revision, gas: u64) {
+        match revision {
+            Revision::One => self.bytes(&gas.to_le_bytes()),
+        }
+    }
+}
+
+enum Stop {
+    Missing { field: &'static str, missing: usize },
+    Wrong(ProtocolError),
+}
+
+impl From<ProtocolError> for Stop {
+    fn from(error: ProtocolError) -> Self {
+        Self::Wrong(error)
+    }
+}
+
+struct Decoder<'a, 'l> {
+    method: Method,
+    limits: &'l Limits,
+    /// What has arrived and is not decoded yet.
+    rest: &'a [u8],
+}
+
+impl<'a> Decoder<'a, '_> {
+    fn request(&mut self, revision: Revision) -> Result<Request<'a>, Stop> {
+        Ok(match self.method {
+            Method::GetCalldata => Request::GetCalldata,
+            Method::StorageRead => {
+                let mode = self.byte_enum("mode")?;
+                let account = Account(self.array("account")?);
+                let slot = SlotId(self.array("slot")?);
+                let index = self.u32("index")?;
+                let length = self.length("length")?;
+                check_range(self.method, index, length)?;
+                Request::StorageRead { mode, account, slot, index, length }
+            }
+            Method::StorageWrite => {
+                let slot = SlotId(self.array("slot")?);
+                let index = self.u32("index")?;
+                let length = self.length("data")?;
+                check_range(self.method, index, length)?;
+                Request::StorageWrite { slot, index, data: self.take("data", length as usize)? }
+            }
+            Method::ConsumeResult => {
+                let Some(rest) = self.length("result")?.checked_sub(1) else {
+                    return Err(ProtocolError::NoResultCode { method: self.method, field: "result" }.into());
+                };
+                Request::ConsumeResult {
+                    code: self.byte_enum("result code")?,
+                    data: self.take("result", rest as usize)?,
+                }
+            }
+            Method::GetLeaderNondetResult => Request::GetLeaderNondetResult { call_no: self.u32("call_no")? },
+            Method::PostNondetResult => {
+                Request::PostNondetResult { call_no: self.u32("call_no")?, result: self.slice("result")? }
+            }
+            Method::PostMessage => Request::PostMessage {
+                account: Account(self.array("account")?),
+                calldata: self.slice("calldata")?,
+                data: self.text("data")?,
+            },
+            Method::PostEvent => {
+                let topics = usize::from(self.u8("topics")?);
+                let (topics, _) = self.take("topics", topics * 32)?.as_chunks();
+                Request::PostEvent { topics, blob: self.slice("blob")? }
+            }
+            Method::ConsumeFuel => Request::ConsumeFuel { gas: self.gas(revision)? },
+            Method::DeployContract => Request::DeployContract {
+                calldata: self.slice("calldata")?,
+                code: self.slice("code")?,
+                data: self.text("data")?,
+            },
+            Method::EthCall => {
+                Request::EthCall { account: Account(self.array("account")?), calldata: self.slice("calldata")? }
+            }
+            Method::EthSend => Request::EthSend {
+                account: Account(self.array("account")?),
+                calldata: self.slice("calldata")?,
+                data: self.text("data")?,
+            },
+            Method::GetBalance => Request::GetBalance { account: Account(self.array("account")?) },
+            Method::RemainingFuelAsGen => Request::RemainingFuelAsGen,
+        })
+    }
+
+    fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], Stop> {
+        match self.rest.split_at_checked(length) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(Stop::Missing { field, missing: length - self.rest.len() }),
+        }
+    }
+
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Stop> {
+        match self.rest.split_first_chunk() {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(*taken)
+            }
+            None => Err(Stop::Missing { field, missing: N - self.rest.len() }),
+        }
+    }
+
+    fn u8(&mut self, field: &'static str) -> Result<u8, Stop> {
+        self.array(field).map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self, field: &'static str) -> Result<u32, Stop> {
+        self.array(field).map(u32::from_le_bytes)
+    }
+
+    fn length(&mut self, field: &'static str) -> Result<u32, Stop> {
+        let length = self.u32(field)?;
+        Ok(check_length(self.method, field, length.into(), self.limits)?)
+    }
+
+    fn slice(&mut self, field: &'static str) -> Result<&'a [u8], Stop> {
+        let length = self.length(field)?;
+        self.take(field, length as usize)
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<&'a str, Stop> {
+        let method = self.method;
+        Ok(str::from_utf8(self.slice(field)?).map_err(|source| ProtocolError::NotUtf8 { method, field, source })?)
+    }
+
+    fn byte_enum<T: TryFrom<u8, Error = UnknownByte>>(&mut self, field: &'static str) -> Result<T, Stop> {
+        let method = self.method;
+        Ok(T::try_from(self.u8(field)?).map_err(|source| ProtocolError::UnknownByte { method, field, source })?)
+    }
+
+    /// An amount of gas, in the width that the revision gives it.
+    fn gas(&mut self, revision: Revision) -> Result<u64, Stop> {
+        match revision {
+            Revision::One => self.array("gas").map(u64::from_le_bytes),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Receiving an answer, as [`HostClient`](super::HostClient) does: never more bytes than belong to it where its size is
+//! known, and memory only for bytes that have arrived.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use super::codec::check_length;
+use super::error::ProtocolError;
+use super::limits::Limits;
+use super::method::Method;
+use super::types::{LeaderResult, ResultCode, Status, UnknownByte};
+
+/// Why there is no reply.
+pub(super) enum Fault {
+    Status(Status),
+    Io(io::Error),
+    Protocol(ProtocolError),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ProtocolError> for Fault {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+/// The stream that replies come from, and the one on its way in.
+pub(super) struct Replies<S> {
+    pub(super) stream: S,
+    pub(super) limits: Limits,
+    buffer: Box<[u8]>,
+    /// The part of `buffer` that was read from the stream and is not used up; empty between calls.
+    received: Range<usize>,
+}
+
+impl<S> Replies<S> {
+    pub(super) fn new(stream: S, limits: Limits) -> Self {
+        Self { stream, limits, buffer: vec![0; BUFFER].into_boxed_slice(), received: 0..0 }
+    }
+}
+
+impl<S: Read> Replies<S> {
+    /// The status, together with as much of the `follows` bytes after it as the stream has. An answer too long for
+    /// the buffer stays in the stream, for [`exact`](Self::exact) to put where it belongs.
+    pub(super) fn status(&mut self, method: Method, follows: usize) -> Result<(), Fault> {
+        match Status::try_from(self.first(method, "status", follows)?) {
+            Ok(Status::Ok) => Ok(()),
+            Ok(status) => Err(self.end(method).err().unwrap_or(Fault::Status(status))),
+            Err(source) => Err(ProtocolError::UnknownByte { method, field: "status", source }.into()),
+        }
+    }
+
+    pub(super) fn status_only(&mut self, method: Method) -> Result<(), Fault> {
+        self.status(method, 0)
+    }
+
+    /// The answer to `consume_result`: not a status, just a zero.
+    pub(super) fn acknowledgement(&mut self, method: Method) -> Result<(), Fault> {
+        match self.first(method, "acknowledgement", 0)? {
+            0 => Ok(()),
+            byte => {
+                let source = UnknownByte { byte, what: "acknowledgement", expected: "0" };
+                Err(ProtocolError::UnknownByte { method, field: "acknowledgement", source }.into())
+            }
+        }
+    }
+
+    pub(super) fn slice(&mut self, method: Method) -> Result<Vec<u8>, Fault> {
+        self.status(method, self.buffer.len() - 1)?;
+        let length = self.length(method)?;
+        self.growing(method, length)
+    }
+
+    pub(super) fn leader_result(&mut self, method: Method) -> Result<LeaderResult, Fault> {
+        self.status(method, self.buffer.len() - 1)?;
+        let Some(rest) = self.length(method)?.checked_sub(1) else {
+            return Err(ProtocolError::NoResultCode { method, field: "result" }.into());
+        };
+        let [code] = self.array(method, "result code")?;
+        let code = ResultCode::try_from(code).map_err(|source| ProtocolError::UnknownByte {
+            method,
+            field: "result code",
+            source,
+        })?;
+        Ok(LeaderResult::Result { code, data: self.growing(method, rest)? })
+    }
+
+    /// The reply is complete: nobody asked for more.
+    pub(super) fn end(&mut self, method: Method) -> Result<(), Fault> {
+        if self.received.is_empty() {
+            return Ok(());
+        }
+        Err(ProtocolError::Surplus { method, bytes: self.received.len() as u64 }.into())
+    }
+
+    fn length(&mut self, method: Method) -> Result<u32, Fault> {
+        let length = self.array(method, "length").map(u32::from_le_bytes)?;
+        Ok(check_length(method, "length", length.into(), &self.limits)?)
+    }
+
+    /// `length` bytes; the room for them doubles only when it has been filled.
+    fn growing(&mut self, method: Method, length: u32) -> Result<Vec<u8>, Fault> {
+        let length = length as usize;
+        let mut data = Vec::new();
+        while data.len() < length {
+            let filled = data.len();
+            let room = filled.max(BUFFER).min(length - filled);
+            data.resize(filled + room, 0);
+            self.exact(method, "data", &mut data[filled..])?;
+        }
+        Ok(data)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self, method: Method, field: &'static str) -> Result<[u8; N], Fault> {
+        let mut bytes = [0; N];
+        self.exact(method, field, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The first byte of the answer, and into the buffer what of the next `follows` bytes comes with it.
+    fn first(&mut self, method: Method, field: &'static str, follows: usize) -> Result<u8, Fault> {
+        let ask = if follows < self.buffer.len() { 1 + follows } else { 1 };
+        let received = read(&mut self.stream, &mut self.buffer[..ask])?;
+        if received == 0 {
+            return Err(ProtocolError::Truncated { method, field, missing: 1 }.into());
+        }
+        self.received = 1..received;
+        Ok(self.buffer[0])
+    }
+
+    /// Fills `out`, first with what was received, then straight from the stream.
+    pub(super) fn exact(&mut self, method: Method, field: &'static str, out: &mut [u8]) -> Result<(), Fault> {
+        let mut filled = self.received.len().min(out.len());
+        out[..filled].copy_from_slice(&self.buffer[self.received.start..][..filled]);
+        self.received.start += filled;
+        while filled < out.len() {
+            match read(&mut self.stream, &mut out[filled..])? {
+                0 => {
+                    let missing = (out.len() - filled) as u64;
+                    return Err(ProtocolError::Truncated { method, field, missing }.into());
+                }
+                received => filled += received,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read<S: Read>(stream: &mut S, out: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(out) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Answers up to this size, a page and its status among them, arrive in one `read`; a larger `storage_read` takes one
+/// for its status, and the data goes to the caller's buffer without a copy.
+const BUFFER: usize = 8 << 10;

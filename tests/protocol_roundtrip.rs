@@ -1,0 +1,170 @@
+//! Whole executions between a client and a `HostState`, over real sockets, on both faces.
+#![cfg(unix)]
+
+mod protocol_support;
+
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use genvm_transport::protocol::*;
+use protocol_support::{ACCOUNT, GoldenHost, JSON, SLOT};
+
+const OTHER: Account = Account([0xbb; 20]);
+
+fn prepared() -> (HostState, Environment) {
+    let state = HostState::new();
+    state.set_storage(&OTHER, &SLOT, 3, b"other's");
+    state.set_balance(&OTHER, U256::from(77));
+    let environment = Environment {
+        account: ACCOUNT,
+        calldata: b"in".to_vec(),
+        eth_replies: EthReplies::InOrder([b"first".to_vec()].into()),
+        fuel: 100,
+        ..Environment::default()
+    };
+    (state, environment)
+}
+
+/// Every method at least once, with what a leader is answered.
+fn execute(stream: UnixStream) {
+    let mut client = HostClient::new(stream);
+    assert_eq!(client.get_calldata().unwrap(), b"in");
+
+    let large: Vec<u8> = (0..300_000u32).map(|i| (i % 253) as u8).collect();
+    client.storage_write(&SLOT, 5000, &large).unwrap();
+    client.storage_write(&SLOT, u32::MAX, b"z").unwrap();
+    let mut read = vec![0xee; large.len() + 20];
+    client.storage_read(StorageMode::Default, &ACCOUNT, &SLOT, 4990, &mut read).unwrap();
+    assert_eq!(read, [&[0; 10][..], &large, &[0; 10]].concat());
+    client.storage_read(StorageMode::LatestNonFinal, &OTHER, &SLOT, 0, &mut read[..12]).unwrap();
+    assert_eq!(&read[..12], b"\0\0\0other's\0\0");
+    client.storage_read(StorageMode::LatestFinal, &OTHER, &SLOT, 3, &mut read[..0]).unwrap();
+
+    assert_eq!(client.get_leader_nondet_result(0).unwrap(), LeaderResult::IAmLeader);
+    client.post_nondet_result(0, b"\0result").unwrap();
+    client.post_message(&OTHER, b"call", JSON).unwrap();
+    client.post_event(&[[7; 32]], b"blob").unwrap();
+    client.consume_fuel(30).unwrap();
+    assert_eq!(client.remaining_fuel_as_gen().unwrap(), 70);
+    client.deploy_contract(b"args", b"code", JSON).unwrap();
+    assert_eq!(client.eth_call(&OTHER, b"view").unwrap(), b"first");
+    assert_eq!(client.eth_call(&OTHER, b"view").unwrap_err().status(), Some(Status::Absent));
+    client.eth_send(&OTHER, b"send", JSON).unwrap();
+    assert_eq!(client.get_balance(&OTHER).unwrap(), U256::from(77));
+    client.consume_result(ResultCode::Return, b"done").unwrap();
+    // The host has stopped.
+    assert!(client.get_calldata().unwrap_err().is_fatal());
+}
+
+fn check(state: &HostState, execution: &Execution) {
+    let outcome = execution.outcome();
+    assert_eq!(outcome.result, Some((ResultCode::Return, b"done".to_vec())));
+    assert!(outcome.committed);
+    let data = JSON.to_owned();
+    assert_eq!(outcome.messages, [Message { account: OTHER, calldata: b"call".to_vec(), data: data.clone() }]);
+    assert_eq!(outcome.events, [Event { topics: vec![[7; 32]], blob: b"blob".to_vec() }]);
+    assert_eq!(outcome.eth_sends, [EthSend { account: OTHER, calldata: b"send".to_vec(), data: data.clone() }]);
+    assert_eq!(outcome.deployments, [Deployment { calldata: b"args".to_vec(), code: b"code".to_vec(), data }]);
+    assert_eq!(outcome.nondet_results, [NondetResult { call_no: 0, result: b"\0result".to_vec() }]);
+    assert_eq!(outcome.fuel_used, 30);
+    assert_eq!(
+        execution.deltas().iter().map(|delta| (delta.index, delta.data.len())).collect::<Vec<_>>(),
+        [(5000, 300_000), (u32::MAX, 1)]
+    );
+    let mut last = [0];
+    state.read(StorageMode::LatestNonFinal, &ACCOUNT, &SLOT, u32::MAX, &mut last);
+    assert_eq!(&last, b"z");
+}
+
+#[test]
+fn an_execution_over_a_blocking_host() {
+    let (state, environment) = prepared();
+    let mut execution = state.begin(environment);
+    let (genvm, mut node) = UnixStream::pair().unwrap();
+    let genvm = thread::spawn(move || execute(genvm));
+    let served = serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap();
+    assert_eq!(served, Served::Finished);
+    drop(node);
+    genvm.join().unwrap();
+    check(&state, &execution);
+}
+
+#[tokio::test]
+async fn an_execution_over_an_async_host() {
+    let (state, environment) = prepared();
+    let mut execution = state.begin(environment);
+    let (genvm, node) = UnixStream::pair().unwrap();
+    node.set_nonblocking(true).unwrap();
+    let mut node = tokio::net::UnixStream::from_std(node).unwrap();
+    let genvm = thread::spawn(move || execute(genvm));
+    let served = serve(&mut node, &mut execution, &Limits::DEFAULT).await.unwrap();
+    assert_eq!(served, Served::Finished);
+    drop(node);
+    tokio::task::spawn_blocking(|| genvm.join().unwrap()).await.unwrap();
+    check(&state, &execution);
+}
+
+#[test]
+fn handlers_work_as_trait_objects() {
+    let (state, environment) = prepared();
+    let (genvm, node) = UnixStream::pair().unwrap();
+    let mut execution = state.begin(environment);
+    let genvm = thread::spawn(move || execute(genvm));
+    let mut node: Box<dyn ReadWrite> = Box::new(node);
+    let handler: &mut dyn BlockingHostHandler = &mut execution;
+    assert_eq!(serve_blocking(&mut node, handler, &Limits::DEFAULT).unwrap(), Served::Finished);
+    drop(node);
+    genvm.join().unwrap();
+    check(&state, &execution);
+}
+
+trait ReadWrite: std::io::Read + std::io::Write {}
+impl<S: std::io::Read + std::io::Write> ReadWrite for S {}
+
+#[test]
+fn a_killed_execution_leaves_no_trace() {
+    let (state, environment) = prepared();
+    let mut execution = state.begin(environment);
+    let (genvm, mut node) = UnixStream::pair().unwrap();
+    let genvm = thread::spawn(move || HostClient::new(genvm).storage_write(&SLOT, 0, b"lost").unwrap());
+    assert_eq!(serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap(), Served::Closed);
+    genvm.join().unwrap();
+    assert_eq!(execution.outcome().result, None);
+    drop(execution);
+    let mut read = [1; 4];
+    state.read(StorageMode::LatestNonFinal, &ACCOUNT, &SLOT, 0, &mut read);
+    assert_eq!(read, [0; 4]);
+}
+
+#[test]
+fn a_panicking_handler_unwinds_and_the_client_learns_of_it() {
+    let (genvm, mut node) = UnixStream::pair().unwrap();
+    let host = thread::spawn(move || {
+        let mut host = GoldenHost { refuse: Some(|| panic!("a bug in the host")), ..GoldenHost::default() };
+        serve_blocking(&mut node, &mut host, &Limits::DEFAULT)
+    });
+    let error = HostClient::new(genvm).remaining_fuel_as_gen().unwrap_err();
+    assert!(matches!(error, CallError::Protocol { source: ProtocolError::Truncated { .. }, .. }), "{error}");
+    assert!(host.join().is_err());
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_a_read_ends_the_connection() {
+    let (genvm, mut node) = UnixStream::pair().unwrap();
+    let host = thread::spawn(move || {
+        let mut host = GoldenHost::default();
+        host.refuse_after = Some(1);
+        serve_blocking(&mut node, &mut host, &Limits::DEFAULT)
+    });
+    let mut client = HostClient::new(genvm);
+    let error = client.storage_read(StorageMode::Default, &ACCOUNT, &SLOT, 0, &mut vec![0; 100_000]).unwrap_err();
+    assert!(
+        matches!(error, CallError::Protocol { source: ProtocolError::Truncated { missing: 34_464, .. }, .. }),
+        "{error}"
+    );
+    let error = host.join().unwrap().unwrap_err();
+    assert!(
+        matches!(error, ServeError::Unanswerable { method: Method::StorageRead, status: Status::Forbidden }),
+        "{error}"
+    );
+}
