@@ -163,6 +163,29 @@ fn fuel_is_reported_without_reading() {
     let stream = Script::default();
     let mut client = HostClient::new(stream.clone());
     client.consume_fuel(1).unwrap();
-    assert_eq!(stream.take_reads(), []);
+    assert!(stream.take_reads().is_empty());
     assert_eq!(stream.take_output(), b"\x08\x01\0\0\0\0\0\0\0");
+}
+
+#[test]
+fn large_answers_are_flushed_and_not_gathered() {
+    let calldata = vec![5; 300_000];
+    let environment = Environment { account: ACCOUNT, calldata: calldata.clone(), ..Environment::default() };
+    let mut execution = HostState::new().begin(environment);
+    // The read ends at the slot's last byte, and its last piece is a whole one.
+    let read = Request::StorageRead {
+        mode: StorageMode::Default,
+        account: ACCOUNT,
+        slot: SLOT,
+        index: u32::MAX - 0x1_ffff,
+        length: 0x2_0000,
+    };
+    let mut requests = Vec::new();
+    for request in [Request::GetCalldata, read] {
+        request.encode(Revision::One, &Limits::DEFAULT, &mut requests).unwrap();
+    }
+    let mut stream = Script::new(&requests);
+    assert_eq!(serve_blocking(&mut stream, &mut execution, &Limits::DEFAULT).unwrap(), Served::Closed);
+    let calldata_answer = [&[0], &300_000u32.to_le_bytes()[..], &calldata].concat();
+    assert_eq!(stream.take_output(), [calldata_answer, vec![0; 1 + 0x2_0000]].concat());
 }

@@ -3,6 +3,7 @@
 
 mod protocol_support;
 
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
@@ -118,8 +119,8 @@ fn handlers_work_as_trait_objects() {
     check(&state, &execution);
 }
 
-trait ReadWrite: std::io::Read + std::io::Write {}
-impl<S: std::io::Read + std::io::Write> ReadWrite for S {}
+trait ReadWrite: Read + Write {}
+impl<S: Read + Write> ReadWrite for S {}
 
 #[test]
 fn a_killed_execution_leaves_no_trace() {
@@ -134,6 +135,18 @@ fn a_killed_execution_leaves_no_trace() {
     let mut read = [1; 4];
     state.read(StorageMode::LatestNonFinal, &ACCOUNT, &SLOT, 0, &mut read);
     assert_eq!(read, [0; 4]);
+}
+
+#[test]
+fn a_client_that_goes_without_its_answer_has_closed() {
+    let (mut genvm, mut node) = UnixStream::pair().unwrap();
+    let genvm = thread::spawn(move || {
+        genvm.write_all(b"\x0d").unwrap();
+        genvm.read_exact(&mut [0]).unwrap(); // the answer is there, and eight bytes of it are left behind
+    });
+    let mut execution = HostState::new().begin(Environment::default());
+    assert_eq!(serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap(), Served::Closed);
+    genvm.join().unwrap();
 }
 
 #[test]
@@ -152,8 +165,7 @@ fn a_panicking_handler_unwinds_and_the_client_learns_of_it() {
 fn a_refusal_in_the_middle_of_a_read_ends_the_connection() {
     let (genvm, mut node) = UnixStream::pair().unwrap();
     let host = thread::spawn(move || {
-        let mut host = GoldenHost::default();
-        host.refuse_after = Some(1);
+        let mut host = GoldenHost { refuse_after: Some(1), ..GoldenHost::default() };
         serve_blocking(&mut node, &mut host, &Limits::DEFAULT)
     });
     let mut client = HostClient::new(genvm);

@@ -238,8 +238,8 @@ mod tests {
             let all = trace.executions.iter().flat_map(|execution| &execution.calls);
             reads += all.filter(|call| call.method() == Method::StorageRead).count();
         }
-        // The sums of the columns in the recording's own table.
-        assert_eq!((executions, calls, reads), (3866, 349_855, 310_887));
+        // Counted in the CSV files by another program.
+        assert_eq!((executions, calls, reads), (3866, 349_855, 308_627));
     }
 
     #[test]

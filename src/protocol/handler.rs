@@ -72,7 +72,7 @@ macro_rules! handler_trait {
 }
 
 handler_trait! {
-    /// A host on a tokio runtime, for [`serve`](crate::protocol::serve).
+    /// A host on a tokio runtime, for [`serve`](crate::protocol::serve()).
     ///
     /// Its futures are dropped where they stand when the connection's future is dropped.
     #[async_trait]

@@ -4,7 +4,7 @@
 //! fields, an answer a status byte and what was asked for. There is no framing and no greeting.
 //!
 //! - [`HostClient`] is GenVM's end, over any `Read + Write`.
-//! - [`serve_blocking`] and [`serve`] are the host's end: they decode requests and put them to a
+//! - [`serve_blocking`] and [`serve()`] are the host's end: they decode requests and put them to a
 //!   [`BlockingHostHandler`] or a [`HostHandler`].
 //! - [`HostState`] is a complete in-memory host that implements both.
 //! - [`Request`] and [`decode`] are the bytes alone, without I/O.
@@ -22,16 +22,16 @@
 //! The serve loops do answer clients that do.
 
 mod buffer;
-pub mod client;
-pub mod codec;
-pub mod error;
-pub mod handler;
-pub mod limits;
-pub mod method;
+mod client;
+mod codec;
+mod error;
+mod handler;
+mod limits;
+mod method;
 mod reply;
-pub mod serve;
-pub mod state;
-pub mod types;
+mod serve;
+mod state;
+mod types;
 
 pub use client::HostClient;
 pub use codec::{Decoded, MAX_FUEL_AS_GEN, Request, decode};

@@ -1,4 +1,4 @@
-//! The host's end: [`serve_blocking`] and [`serve`] read requests, put them to a handler and write its answers.
+//! The host's end: [`serve_blocking`] and [`serve()`] read requests, put them to a handler and write its answers.
 //!
 //! The two differ in `.await` and nothing else; macros write both. They do not accept connections, run handlers side by
 //! side, or time out.
@@ -25,7 +25,7 @@ use super::types::{Account, LeaderResult, SlotId, Status, StorageMode};
 pub enum Served {
     /// `consume_result` was answered. Bytes after it, if any, were not looked at.
     Finished,
-    /// The client closed, or died, between two calls.
+    /// The client closed, or died, between two calls; it may not have read the last answers.
     Closed,
 }
 
@@ -64,6 +64,8 @@ macro_rules! serve {
                 Ok(0) => break at_end,
                 Ok(received) => input.filled(received),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A socket's way to say that the client went away without reading its last answers.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && at_end.is_ok() => break at_end,
                 Err(error) => break Err(error.into()),
             }
         };
