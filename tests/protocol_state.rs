@@ -253,3 +253,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_first_read_can_name_the_running_contract() {
+    use genvm_transport::protocol::BlockingHostHandler as _;
+    let state = HostState::new();
+    let (contract, other, slot) = (Account([7; 20]), Account([8; 20]), SlotId([1; 32]));
+    let mut execution = state.begin(Environment { account_from_first_read: true, ..Environment::default() });
+    let mut byte = [0xff];
+    execution.storage_read(StorageMode::Default, &contract, &slot, 0, &mut byte).unwrap();
+    execution.storage_write(&slot, 0, b"x").unwrap();
+    execution.storage_read(StorageMode::Default, &other, &slot, 0, &mut byte).unwrap();
+    assert_eq!(&byte, b"\0");
+    execution.storage_read(StorageMode::Default, &contract, &slot, 0, &mut byte).unwrap();
+    assert_eq!(&byte, b"x");
+    execution.consume_result(ResultCode::Return, b"").unwrap();
+    state.read(StorageMode::Default, &contract, &slot, 0, &mut byte);
+    assert_eq!(&byte, b"x");
+}

@@ -30,22 +30,47 @@ enum Verb {
     GuardSocket(host::GuardArgs),
 }
 
-/// Runs the verb that the command line names. 0: done; 1: it failed, or something that was measured did; 2: wrong usage.
+/// Runs the verb that the command line names. 0: done; 1: it failed, or something that was measured did; 2: wrong usage;
+/// 130: interrupted.
 pub fn main() -> ExitCode {
+    let success = |()| ExitCode::SUCCESS;
     let done = match Cli::parse().verb {
-        Verb::Compare(args) => compare::run(args),
-        Verb::Host(args) => host::run(args).map(|()| true),
-        Verb::Replay(args) => replay::run(args).map(|()| true),
+        Verb::Compare(args) => compare::run(args).map(|ended| match ended {
+            compare::Ended::Measured => ExitCode::SUCCESS,
+            compare::Ended::Failed => ExitCode::FAILURE,
+            compare::Ended::Interrupted => ExitCode::from(130),
+        }),
+        Verb::Host(args) => host::run(args).map(success),
+        Verb::Replay(args) => replay::run(args).map(success),
         Verb::WorkerHost => worker::host(),
         Verb::WorkerClient => worker::client(),
-        Verb::GuardSocket(args) => host::guard(&args).map(|()| true),
+        Verb::GuardSocket(args) => host::guard(&args).map(success),
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("transport-lab: {error:#}");
+            eprintln!("transport-lab: {}", explain(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The error and its causes, leaving out those that an outer one quotes already.
+pub(super) fn explain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match &said[..] {
+        "" => cause,
+        _ if said.contains(&cause) => said,
+        _ => format!("{said}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no such file").context("cannot open x: no such file").context("execution 3");
+        assert_eq!(explain(&error), "execution 3: cannot open x: no such file");
     }
 }

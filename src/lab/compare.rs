@@ -113,8 +113,19 @@ struct Sample {
     result: Result<(Measured, Usage)>,
 }
 
-/// The verb. Whether everything was measured without an error.
-pub(super) fn run(args: CompareArgs) -> Result<bool> {
+/// How a comparison ended, if it came to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Everything was measured.
+    Measured,
+    /// Something that was to be measured failed.
+    Failed,
+    /// By a signal.
+    Interrupted,
+}
+
+/// The verb.
+pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let cells = cells(&args)?;
     let file_stem = args.trace_file.as_deref().map(Trace::from_file).transpose()?.map(|trace| trace.name);
     for cell in &cells {
@@ -164,17 +175,19 @@ pub(super) fn run(args: CompareArgs) -> Result<bool> {
 
     let timer_ns =
         median(&mut samples.iter().filter_map(|s| Some(s.result.as_ref().ok()?.0.timer_ns)).collect::<Vec<_>>());
-    let rows = rows(&cells, &samples, timer_ns);
+    let mut rows = rows(&cells, &samples, timer_ns);
+    rows.retain(|row| row.calls > 0 || row.errors > 0); // an interrupted run has not come to all of them
     let report = Report { command: std::env::args().collect(), machine: Machine::look(), seed, rounds, timer_ns, rows };
     table::print(&report, started.elapsed())?;
     if let Some((mut file, path)) = json {
-        serde_json::to_writer_pretty(&mut file, &report)?;
-        writeln!(file).with_context(|| format!("cannot write {}", path.display()))?;
+        let text = serde_json::to_string_pretty(&report)?;
+        writeln!(file, "{text}").with_context(|| format!("cannot write {}", path.display()))?;
     }
     if interrupted.load(Ordering::SeqCst) {
-        bail!("interrupted: {} of {runs} measurements were finished", samples.len());
+        eprintln!("interrupted: {} of {runs} measurements were finished", samples.len());
+        return Ok(Ended::Interrupted);
     }
-    Ok(report.rows.iter().all(|row| row.errors == 0))
+    Ok(if report.rows.iter().all(|row| row.errors == 0) { Ended::Measured } else { Ended::Failed })
 }
 
 /// Every combination that was asked for, once.
@@ -237,9 +250,11 @@ impl Lab<'_> {
             _ => None,
         };
         let &Cell { wait, host, .. } = cell;
-        let address = cell.transport.address(self.directory);
-        let mut server =
-            Worker::start("worker-host", &HostJob { address, wait, host, core: host_core, trace: trace.clone() })?;
+        let (address, directory) = (cell.transport.address(self.directory), self.directory.to_owned());
+        let mut server = Worker::start(
+            "worker-host",
+            &HostJob { address, wait, host, core: host_core, trace: trace.clone(), directory },
+        )?;
         let address: String = server.hear()?;
         let workload = cell.workload.clone();
         let think = cell.think();
@@ -295,7 +310,7 @@ fn rows(cells: &[Cell], samples: &[Sample], timer_ns: f64) -> Vec<Row> {
             client_switches: a_call(done.iter().map(|(measured, _)| measured.usage.switches).sum()),
             host_switches: a_call(done.iter().map(|(_, usage)| usage.switches).sum()),
             errors: of(number).filter(|sample| sample.result.is_err()).count() as u32,
-            error: of(number).find_map(|sample| sample.result.as_ref().err().map(|error| format!("{error:#}"))),
+            error: of(number).find_map(|sample| sample.result.as_ref().err().map(super::cli::explain)),
             execution_ns: median_of(done.iter().filter_map(|(measured, _)| measured.execution_ns).collect()),
         }
     });

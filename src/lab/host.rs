@@ -87,7 +87,7 @@ impl World {
     fn environment(&self) -> Environment {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut environment = match &self.trace {
-            None => Environment { account: data::account(0), ..Environment::default() },
+            None => Environment { account: data::account(0), account_from_first_read: true, ..Environment::default() },
             Some(trace) => {
                 let number = number % trace.executions.len();
                 let execution = &trace.executions[number];

@@ -113,7 +113,7 @@ pub(super) enum Said<T> {
 pub(super) fn tell<T: Serialize>(said: Result<T>) {
     let said = match said {
         Ok(value) => Said::Ok(value),
-        Err(error) => Said::Err(format!("{error:#}")),
+        Err(error) => Said::Err(super::cli::explain(&error)),
     };
     let line = serde_json::to_string(&said).expect("plain data");
     let mut output = std::io::stdout().lock();

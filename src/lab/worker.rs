@@ -1,8 +1,8 @@
 //! The two measured processes: a host, and the GenVM side. They take a job as a line of JSON and answer in lines.
 
 use std::io::BufRead;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -40,13 +40,17 @@ pub(super) struct HostJob {
     pub(super) host: HostKind,
     pub(super) core: Option<usize>,
     pub(super) trace: Option<TraceRef>,
+    /// Where the socket is; removed if whoever started us goes without stopping us.
+    pub(super) directory: std::path::PathBuf,
 }
 
 /// The measured host: says its address, then its [`Usage`] whenever it is asked.
 pub(super) fn host() -> ! {
-    let lines = lines();
+    let orphaned = Arc::new(OnceLock::new());
+    let lines = lines(orphaned.clone());
     let started = (|| {
         let job: HostJob = job(&lines)?;
+        let _ = orphaned.set(job.directory);
         pin(job.core);
         let trace = job.trace.as_ref().map(TraceRef::load).transpose()?;
         let listener = listen(&job.address, &ListenOptions::default().with_wait(job.wait.strategy()))?;
@@ -100,7 +104,7 @@ pub(super) struct Measured {
 
 /// The GenVM side: checks that the right bytes come back, says so, and measures when told to.
 pub(super) fn client() -> ! {
-    let lines = lines();
+    let lines = lines(Arc::default());
     let started = (|| {
         let job: ClientJob = job(&lines)?;
         pin(job.core);
@@ -393,14 +397,18 @@ fn data_account() -> crate::protocol::Account {
     data::account(0)
 }
 
-/// The lines of our input, from a thread of their own: when they end, whoever started us is gone, and so are we.
-fn lines() -> Receiver<String> {
+/// The lines of our input, from a thread of their own: when they end, whoever started us is gone, and so are we, and so is the
+/// directory that it can no longer remove.
+fn lines(directory: Arc<OnceLock<std::path::PathBuf>>) -> Receiver<String> {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if send.send(line).is_err() {
                 break;
             }
+        }
+        if let Some(directory) = directory.get() {
+            let _ = std::fs::remove_dir_all(directory);
         }
         std::process::exit(0);
     });

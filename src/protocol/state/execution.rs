@@ -47,8 +47,13 @@ impl Execution {
         self.overlay.deltas()
     }
 
-    fn read(&self, mode: StorageMode, account: &Account, slot: &SlotId, index: u32, out: &mut [u8]) -> Answer<()> {
+    fn read(&mut self, mode: StorageMode, account: &Account, slot: &SlotId, index: u32, out: &mut [u8]) -> Answer<()> {
         self.running()?;
+        if self.environment.account_from_first_read {
+            self.environment.account_from_first_read = false;
+            self.environment.account = *account;
+            self.own = self.base.storage(account).cloned();
+        }
         match mode {
             StorageMode::Default if *account == self.environment.account => {
                 assert_in_slot(index, out.len());

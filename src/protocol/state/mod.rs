@@ -96,6 +96,9 @@ fn assert_in_slot(index: u32, length: usize) {
 pub struct Environment {
     /// The running contract: the account whose slots it may write.
     pub account: Account,
+    /// Take the account of the first `storage_read` for the running contract instead: GenVM starts by reading slots of the
+    /// contract that it was told to run. For a host that is not told itself. Default: no.
+    pub account_from_first_read: bool,
     /// The contract's input.
     pub calldata: Vec<u8>,
     /// Leader, or validator of a leader's results. Default: leader.
@@ -116,6 +119,7 @@ impl Default for Environment {
     fn default() -> Self {
         Self {
             account: Account::default(),
+            account_from_first_read: false,
             calldata: Vec::new(),
             role: Role::Leader,
             eth_replies: EthReplies::default(),
