@@ -40,6 +40,9 @@ pub(super) struct HostArgs {
     /// What becomes of the writes of executions that did not return
     #[arg(long, value_enum, default_value_t = Failed::Drop)]
     failed: Failed,
+    /// Stay on this core
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
     /// Let processes of every user connect, not only those of this one
     #[arg(long)]
     any_user: bool,
@@ -199,6 +202,7 @@ pub(super) fn run(args: HostArgs) -> Result<()> {
         (None, None) => None,
         (name, file) => Some(Trace::load(name.as_deref(), file.as_deref())?),
     };
+    super::process::pin(args.core);
     let mut options = ListenOptions::default().with_wait(args.wait.strategy());
     if args.any_user {
         (options.allowed_peers, options.socket_mode) = (PeerPolicy::Any, 0o666);
