@@ -295,3 +295,52 @@ fn prefer_shm_upgrades_plain_addresses_where_the_host_can() {
     stream.read_exact(&mut [0; 2]).expect("read");
     host.join().expect("no panic");
 }
+
+/// A peer in a pid namespace that we cannot see has the id 0; that is no process id, and must not become one.
+#[test]
+fn a_peer_from_another_pid_namespace_has_no_process_id() {
+    let _watchdog = watchdog("a_peer_from_another_pid_namespace_has_no_process_id");
+    let directory = directory();
+    let address = format!("shm://{}/s", directory.path().display());
+    let listener = listen(&address, &ListenOptions::default()).expect("listen");
+    let program = std::env::current_exe().expect("current_exe");
+    // The listener's namespace is the parent of the client's, so the client has an id here; the other way round it has not.
+    // So the host is the one that is put into a namespace of its own.
+    drop(listener);
+    let host = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child"])
+        .arg(program)
+        .args(["who_connects", "--exact", "--nocapture", "--test-threads=1"])
+        .env("ROLE", &address)
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let Ok(mut host) = host else {
+        eprintln!("no `unshare` here: skipped");
+        return;
+    };
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(host.stdout.take().expect("piped")));
+    if !lines.any(|line| line.expect("its output").contains("listening")) {
+        eprintln!("no namespaces here: skipped");
+        let _ = host.wait();
+        return;
+    }
+    let mut stream = connect(&address, &ConnectOptions::default()).expect("connect");
+    stream.write_all(b"!").expect("write");
+    stream.flush().expect("flush");
+    let said = lines.find_map(|line| line.expect("its output").strip_prefix("peer ").map(str::to_owned));
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!(said, Some(format!("a process of uid {uid}, gid {}", rustix::process::getegid().as_raw())));
+    host.wait().expect("wait");
+}
+
+/// The other process of the test above.
+#[test]
+fn who_connects() {
+    let Some(address) = role() else { return };
+    let _watchdog = watchdog("the host in another namespace");
+    let listener = listen(&address, &ListenOptions::default()).expect("listen");
+    say("\nlistening");
+    let mut stream = listener.accept().expect("accept");
+    stream.read_exact(&mut [0]).expect("read");
+    say(&format!("\npeer {}", stream.peer()));
+}

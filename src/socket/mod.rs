@@ -4,6 +4,7 @@
 mod asynchronous;
 mod blocking;
 mod connect;
+mod credentials;
 mod file;
 mod listener;
 mod plain;
@@ -30,16 +31,7 @@ pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Peer {
     {
         return Peer::Network(address);
     }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Ok(credentials) = rustix::net::sockopt::socket_peercred(fd) {
-        return Peer::Process {
-            // A process outside of our pid namespace has no id here.
-            pid: Some(credentials.pid.as_raw_nonzero().get()).filter(|pid| *pid > 0),
-            uid: credentials.uid.as_raw(),
-            gid: credentials.gid.as_raw(),
-        };
-    }
-    Peer::Unknown
+    credentials::peer(fd).unwrap_or(Peer::Unknown)
 }
 
 /// Waits until `fd` has what `flags` ask for, or up to `timeout` (`None`: for ever). A signal ends the wait early.
