@@ -65,7 +65,10 @@ pub(crate) struct Producer {
     position: u64,
     /// The last checked `CONSUMED`; looked up again only when the ring seems full.
     consumed: u64,
-    /// Bytes in the open record.
+    /// The start of the open record: what shares a line with its header. The consumer polls that line, and would take it away
+    /// again and again if it were written before the header is; so it stays here until `publish` writes both at once.
+    first: [u8; FIRST],
+    /// Bytes in the open record, those in `first` included.
     staged: usize,
     /// Bytes that the open record can take; 0 while none is open.
     limit: usize,
@@ -82,6 +85,7 @@ impl Producer {
             max_record_lines: layout::max_record_lines(capacity),
             position: start,
             consumed: start,
+            first: [0; FIRST],
             staged: 0,
             limit: 0,
         }
@@ -96,8 +100,7 @@ impl Producer {
                 break;
             }
             let n = (self.limit - self.staged).min(bytes.len() - wrote.taken);
-            self.ours.copy_in(self.offset() + HEADER + self.staged, &bytes[wrote.taken..wrote.taken + n]);
-            self.staged += n;
+            self.stage(&bytes[wrote.taken..wrote.taken + n]);
             wrote.taken += n;
             if self.staged == self.limit {
                 wrote.published |= self.publish();
@@ -112,6 +115,7 @@ impl Producer {
         if self.staged == 0 {
             return false;
         }
+        self.ours.copy_in(self.offset() + HEADER, &self.first[..self.staged.min(FIRST)]);
         let header = self.position << 16 | self.staged as u64;
         // EDGE record-visible: pairs with the Acquire load in `Consumer::find`.
         self.ours.store(self.offset(), header, Release);
@@ -124,6 +128,19 @@ impl Producer {
     /// Whether `write` would take at least one byte.
     pub(crate) fn has_room(&mut self) -> Result<bool, RingFault> {
         Ok(self.limit > self.staged || self.free()? > 0)
+    }
+
+    /// Appends to the open record, which has room for it.
+    #[inline]
+    fn stage(&mut self, bytes: &[u8]) {
+        let (first, rest) = bytes.split_at(bytes.len().min(FIRST - self.staged.min(FIRST)));
+        if !first.is_empty() {
+            self.first[self.staged..self.staged + first.len()].copy_from_slice(first);
+        }
+        if !rest.is_empty() {
+            self.ours.copy_in(self.offset() + HEADER + self.staged + first.len(), rest);
+        }
+        self.staged += bytes.len();
     }
 
     /// Starts a record where the last one ended. Says whether there was a line free.
@@ -162,6 +179,9 @@ impl Producer {
         RING + (self.position & (self.lines - 1)) as usize * LINE
     }
 }
+
+/// Payload bytes in the line of the header.
+const FIRST: usize = LINE - HEADER;
 
 /// What [`Producer::write`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,22 +229,26 @@ impl Consumer {
         }
     }
 
-    /// Copies out what is there, across records, up to the size of `out`; 0 if there is nothing.
+    /// Copies out what is there, up to the end of a record or the size of `out`; 0 if there is nothing.
+    ///
+    /// It does not look at the next record: nearly always that has not been written, and the look would cost the transfer of
+    /// a cache line in front of whatever the caller does with these bytes.
+    #[inline]
     pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<Read, RingFault> {
-        let mut read = Read { bytes: 0, released: false };
-        while read.bytes < out.len() && self.has_bytes()? {
-            let n = (self.length - self.taken).min(out.len() - read.bytes);
-            self.theirs.copy_out(self.offset() + HEADER + self.taken, &mut out[read.bytes..read.bytes + n]);
-            self.taken += n;
-            read.bytes += n;
-            if self.taken == self.length {
-                self.position = (self.position + record_lines(self.length)) & POSITION_MASK;
-                self.length = 0;
-                self.taken = 0;
-                read.released |= self.release();
-            }
+        if !self.has_bytes()? {
+            return Ok(Read { bytes: 0, released: false });
         }
-        Ok(read)
+        let n = (self.length - self.taken).min(out.len());
+        self.theirs.copy_out(self.offset() + HEADER + self.taken, &mut out[..n]);
+        self.taken += n;
+        let mut released = false;
+        if self.taken == self.length {
+            self.position = (self.position + record_lines(self.length)) & POSITION_MASK;
+            self.length = 0;
+            self.taken = 0;
+            released = self.release();
+        }
+        Ok(Read { bytes: n, released })
     }
 
     /// Whether `read` would return at least one byte.
