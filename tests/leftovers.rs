@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -171,6 +171,7 @@ fn serve(runtime: &Runtime, listener: &dyn Listener, asynchronous: bool, reads: 
 /// Clients that begin an upgrade and break off, or send nonsense; hosts that do not answer, or send nonsense.
 #[cfg(feature = "shm")]
 fn failed_upgrades(runtime: &Runtime, address: &str) {
+    use std::io::ErrorKind;
     let mut options = ListenOptions::default();
     options.handshake_timeout = Duration::from_millis(5);
     let listener = listen(address, &options).expect("listen");
