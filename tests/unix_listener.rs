@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -424,11 +424,28 @@ fn a_silent_client_holds_up_nobody() {
     });
 }
 
+#[test]
+fn timeouts_can_be_set_before_the_client_speaks() {
+    let _watchdog = watchdog("timeouts_can_be_set_before_the_client_speaks");
+    let directory = directory();
+    let path = directory.path().join("s");
+    let listener = listening(&path);
+    let mut silent = UnixStream::connect(&path).expect("connect");
+    let mut stream = listener.accept().expect("accept");
+    stream.set_read_timeout(Some(Duration::from_millis(20))).expect("set at once");
+    stream.set_write_timeout(Some(Duration::from_millis(20))).expect("set at once");
+    assert_eq!(stream.set_write_timeout(Some(Duration::ZERO)).expect_err("zero").kind(), ErrorKind::InvalidInput);
+    assert_eq!(stream.read(&mut [0]).expect_err("silence").kind(), ErrorKind::TimedOut);
+    // Both hold once it has spoken.
+    silent.write_all(&[1]).expect("write");
+    stream.read_exact(&mut [0]).expect("read");
+    assert_eq!(stream.read(&mut [0]).expect_err("silence").kind(), ErrorKind::TimedOut);
+    assert_eq!(stream.write_all(&[0; 10 << 20]).expect_err("nobody reads").kind(), ErrorKind::TimedOut);
+}
+
 #[cfg(feature = "shm")]
 #[test]
 fn half_a_greeting_times_out_and_disturbs_nobody() {
-    use std::io::ErrorKind;
-
     let _watchdog = watchdog("half_a_greeting_times_out_and_disturbs_nobody");
     let directory = directory();
     let path = directory.path().join("s");
