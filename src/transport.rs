@@ -8,7 +8,7 @@
 //! `tests/conformance` holds every transport to them; a third party's transport can be put through the same suite.
 //!
 //! 1. Bytes arrive once, in order, unchanged. Write boundaries are not kept.
-//! 2. `write` takes at least one byte of a non-empty buffer, or waits.
+//! 2. `write` takes at least one byte of a non-empty buffer, or waits. With an empty buffer `read` and `write` do nothing.
 //! 3. After `flush` the peer can read everything written before, and is awake if it slept.
 //! 4. `read` publishes what this end wrote before it waits: GenVM writes and then reads with no flush in between.
 //! 5. `read` returns 0 only after the peer closed (or died) and everything it published was read.

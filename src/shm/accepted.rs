@@ -60,7 +60,11 @@ impl Listener for Rendezvous {
     fn accept(&self) -> Result<Box<dyn BlockingStream>, AcceptError> {
         let (fd, peer) = self.socket.accept()?;
         Ok(Box::new(Accepted {
-            state: State::Undecided { fd, read_timeout: self.config.stream.read_timeout },
+            state: State::Undecided {
+                fd,
+                read_timeout: self.config.stream.read_timeout,
+                write_timeout: self.config.stream.write_timeout,
+            },
             peer,
             config: self.config.clone(),
         }))
@@ -96,6 +100,7 @@ enum State {
     Undecided {
         fd: OwnedFd,
         read_timeout: Option<Duration>,
+        write_timeout: Option<Duration>,
     },
     Plain(SocketStream),
     Shm(ShmStream),
@@ -119,7 +124,7 @@ impl Accepted {
 
     #[cold]
     fn decide(&mut self) -> io::Result<()> {
-        let State::Undecided { fd, read_timeout } = &self.state else { return Ok(()) };
+        let State::Undecided { fd, read_timeout, write_timeout } = &self.state else { return Ok(()) };
         let mut deadline = Deadline::new(*read_timeout);
         let greets = loop {
             if let Some(greets) = first_byte(fd)? {
@@ -127,7 +132,8 @@ impl Accepted {
             }
             crate::socket::poll(fd, PollFlags::IN, deadline.left()?)?;
         };
-        let options = StreamOptions { read_timeout: *read_timeout, ..self.config.stream.clone() };
+        let (read_timeout, write_timeout) = (*read_timeout, *write_timeout);
+        let options = StreamOptions { read_timeout, write_timeout, ..self.config.stream.clone() };
         let State::Undecided { fd, .. } = std::mem::replace(&mut self.state, State::Failed) else { unreachable!() };
         self.state = if greets {
             let io = BlockingIo::new(Arc::new(fd), self.config.handshake_timeout);
@@ -177,7 +183,13 @@ impl BlockingStream for Accepted {
     }
 
     fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.decided()?.set_write_timeout(timeout)
+        match &mut self.state {
+            State::Undecided { write_timeout, .. } => {
+                *write_timeout = checked_timeout(timeout)?;
+                Ok(())
+            }
+            _ => self.decided()?.set_write_timeout(timeout),
+        }
     }
 
     fn peer(&self) -> &Peer {

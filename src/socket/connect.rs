@@ -100,7 +100,9 @@ pub(super) fn stream_socket() -> io::Result<OwnedFd> {
 
 /// `path` as a socket's name, with an error that says what is wrong with a long one.
 pub(super) fn unix_name(path: &Path) -> io::Result<SocketAddrUnix> {
-    SocketAddrUnix::new(path).map_err(|_| {
+    // rustix would use the last byte, too, which std, and so almost every client, keeps for a NUL: nobody could connect.
+    let usual = std::os::unix::net::SocketAddr::from_pathname(path);
+    usual.and_then(|_| Ok(SocketAddrUnix::new(path)?)).map_err(|_| {
         let text = format!("{} bytes are too long for a socket's path (107 at most)", path.as_os_str().len());
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })
