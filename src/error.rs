@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address::{Address, AddressError};
-use crate::transport::Peer;
+use crate::peer::Peer;
 
 /// Why there is no transport for an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use crate::address::Address;
 use crate::error::{ConnectError, ListenError, TransportError};
 use crate::options::{ConnectOptions, ListenOptions};
+use crate::peer::{Peer, TransportKind};
 use crate::socket::{AsyncSocketStream, SocketStream, admitted};
-use crate::transport::{AsyncStream, BlockingStream, Listener, Peer, Transport, TransportKind};
+use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
 /// Inherited descriptors, as GenVM's executor takes them. Connecting takes the descriptor over, once a number; it is closed
 /// with the stream. It cannot be listened on.

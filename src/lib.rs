@@ -31,6 +31,7 @@ pub mod fd;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod options;
+pub mod peer;
 pub mod protocol;
 #[cfg(all(unix, feature = "shm"))]
 pub mod shm;
@@ -53,5 +54,6 @@ pub use address::Address;
 pub use connection::{Transports, connect, connect_async, listen};
 pub use error::{AcceptError, ConnectError, ListenError};
 pub use options::{ConnectOptions, ListenOptions, PeerPolicy, RingCapacity, StreamOptions};
-pub use transport::{AsyncStream, BlockingStream, Listener, Peer, Transport, TransportKind};
+pub use peer::{Peer, TransportKind};
+pub use transport::{AsyncStream, BlockingStream, Listener, Transport};
 pub use wait::WaitStrategy;

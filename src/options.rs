@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::transport::Peer;
+use crate::peer::Peer;
 use crate::wait::WaitStrategy;
 
 /// Choices that hold for one stream, whichever side opened it.

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use crate::address::Address;
 use crate::error::{ConnectError, ListenError, TransportError};
 use crate::options::{ConnectOptions, ListenOptions, PeerPolicy};
+use crate::peer::TransportKind;
 use crate::socket::{Acceptor, AsyncSocketStream, SocketListener, SocketStream, admitted};
-use crate::transport::{AsyncStream, BlockingStream, Listener, Transport, TransportKind};
+use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
 /// TCP with `TCP_NODELAY`: a request is smaller than a segment, and somebody waits for its answer.
 #[derive(Debug, Clone, Copy)]

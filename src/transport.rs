@@ -39,7 +39,6 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,6 +47,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::address::Address;
 use crate::error::{AcceptError, ConnectError, ListenError};
 use crate::options::{ConnectOptions, ListenOptions};
+use crate::peer::{Peer, TransportKind};
 
 /// A way to connect to a host and to be one. Dyn-compatible; add your own with [`Transports::with`](crate::Transports::with).
 #[async_trait]
@@ -137,63 +137,5 @@ impl<S: AsyncStream + ?Sized> AsyncStream for Box<S> {
     }
     fn kind(&self) -> TransportKind {
         (**self).kind()
-    }
-}
-
-/// What carries the bytes of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TransportKind {
-    /// A Unix-domain socket.
-    Unix,
-    /// Shared memory, sealed memfds.
-    Shm,
-    /// Shared memory, named segments.
-    ShmNamed,
-    /// TCP.
-    Tcp,
-    /// A transport of somebody else's.
-    Custom(&'static str),
-}
-
-impl fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unix => "unix",
-            Self::Shm => "shm",
-            Self::ShmNamed => "shm-named",
-            Self::Tcp => "tcp",
-            Self::Custom(name) => name,
-        })
-    }
-}
-
-/// Who is at the other end of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Peer {
-    /// A process of this machine, as the kernel recorded it when the connection was made.
-    Process {
-        /// Process id, seen from our pid namespace; `None` where the kernel does not tell (macOS, other namespaces).
-        pid: Option<i32>,
-        /// Effective user id.
-        uid: u32,
-        /// Effective group id.
-        gid: u32,
-    },
-    /// A network address.
-    Network(SocketAddr),
-    /// Not known: an inherited descriptor that is no Unix or TCP socket, or somebody else's transport.
-    Unknown,
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Process { pid: Some(pid), uid, gid } => write!(f, "process {pid} (uid {uid}, gid {gid})"),
-            Self::Process { pid: None, uid, gid } => write!(f, "a process of uid {uid}, gid {gid}"),
-            Self::Network(address) => write!(f, "{address}"),
-            Self::Unknown => f.write_str("an unknown peer"),
-        }
     }
 }

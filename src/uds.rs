@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use crate::address::Address;
 use crate::error::{ConnectError, ListenError, TransportError};
 use crate::options::{ConnectOptions, ListenOptions};
+use crate::peer::TransportKind;
 #[cfg(not(feature = "prefer-shm"))]
 use crate::socket::{AsyncSocketStream, SocketStream, connect_unix, connect_unix_async};
 use crate::socket::{SocketListener, UnixSocketListener};
-use crate::transport::{AsyncStream, BlockingStream, Listener, Transport, TransportKind};
+use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
 /// Unix-domain sockets.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::peer::Peer;
+
 /// What an end of a connection does while it has nothing to read, or no room to write.
 ///
 /// Each end chooses for itself. The gap between a Unix socket and shared memory is almost all waking up: a core that
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 ///
 /// | strategy | choose it when |
 /// | --- | --- |
-/// | [`Spin`](Self::Spin) | the peer has a core of its own and latency is worth a whole core. With fewer than two cores for this process it yields between polls, otherwise a call would cost a scheduler slice. |
+/// | [`Spin`](Self::Spin) | the peer has a core of its own and latency is worth a whole core. Where both ends have one core together it yields between polls, otherwise a call would cost a scheduler slice. |
 /// | [`Adaptive`](Self::Adaptive) | always, unless you measured: hot calls are as fast as spinning, an idle end costs nothing. |
 /// | [`Park`](Self::Park) | many more connections than cores, or CPU time matters more than latency. |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A new wait. `alone` says that this process has one core only ([`one_core`]), where polling without yielding
+    /// A new wait. `alone` says that both ends have one core together ([`one_core`]), where polling without yielding
     /// keeps the peer from running.
     pub fn new(strategy: WaitStrategy, alone: bool) -> Self {
         Self { strategy, alone, polls: 0, since: None, yielding: alone }
@@ -132,13 +134,30 @@ impl Backoff {
     }
 }
 
-/// Whether the calling thread may run on one core only, as of now: one look at its affinity mask.
-pub fn one_core() -> bool {
+/// Whether this thread and `peer` can run on one and the same core only, as of now: polling would keep the peer from running.
+///
+/// One look at our affinity mask, and at the peer's where ours has a single core. A peer whose mask cannot be had (another pid
+/// namespace, another platform) is taken to share ours.
+pub fn one_core(peer: &Peer) -> bool {
     // std's `available_parallelism` would read the limits of the control group from files: too slow for every connection.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    return rustix::thread::sched_getaffinity(None).is_ok_and(|cores| cores.count() == 1);
+    {
+        let Ok(ours) = rustix::thread::sched_getaffinity(None) else { return false };
+        if ours.count() != 1 {
+            return false;
+        }
+        match peer {
+            Peer::Process { pid: Some(pid), .. } => rustix::process::Pid::from_raw(*pid)
+                .and_then(|pid| rustix::thread::sched_getaffinity(Some(pid)).ok())
+                .is_none_or(|theirs| theirs == ours),
+            _ => true,
+        }
+    }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1)
+    {
+        let _ = peer;
+        std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1)
+    }
 }
 
 /// Polls before the clock is looked at for the first time: about 1 µs with the pause instruction.

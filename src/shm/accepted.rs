@@ -25,8 +25,9 @@ use super::segment::SegmentKind;
 use crate::address::Address;
 use crate::error::{AcceptError, UpgradeError};
 use crate::options::{ListenOptions, StreamOptions};
+use crate::peer::{Peer, TransportKind};
 use crate::socket::{AsyncSocketStream, Deadline, SocketStream, UnixSocketListener, checked_timeout};
-use crate::transport::{AsyncStream, BlockingStream, Listener, Peer, TransportKind};
+use crate::transport::{AsyncStream, BlockingStream, Listener};
 
 /// A listener that serves plain and upgraded clients at one address.
 #[derive(Debug)]

@@ -15,7 +15,8 @@ use tokio::net::UnixStream;
 use super::channel::{Channel, Tried, Wanted};
 use super::doorbell::{Heard, Sleep};
 use crate::options::StreamOptions;
-use crate::transport::{AsyncStream, Peer, TransportKind};
+use crate::peer::{Peer, TransportKind};
+use crate::transport::AsyncStream;
 use crate::wait::{Backoff, Step, WaitStrategy, one_core};
 
 /// A connected shared-memory stream for a tokio task.
@@ -50,9 +51,9 @@ impl AsyncShmStream {
         let wakers = Arc::new(Wakers::default());
         Self {
             socket,
+            alone: one_core(&channel.peer),
             channel,
             wait: options.wait.unwrap_or_default(),
-            alone: one_core(),
             reading: Waiting::default(),
             writing: Waiting::default(),
             both: Waker::from(wakers.clone()),

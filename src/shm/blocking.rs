@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::channel::{Channel, Tried, Wanted};
 use super::doorbell::Sleep;
 use crate::options::StreamOptions;
+use crate::peer::{Peer, TransportKind};
 use crate::socket::{Deadline, checked_timeout};
-use crate::transport::{BlockingStream, Peer, TransportKind};
+use crate::transport::BlockingStream;
 use crate::wait::{Backoff, Step, WaitStrategy, one_core};
 
 /// A connected shared-memory stream for a thread that may block.
@@ -27,9 +28,9 @@ pub struct ShmStream {
 impl ShmStream {
     pub(crate) fn new(channel: Channel, options: &StreamOptions) -> Self {
         Self {
+            alone: one_core(&channel.peer),
             channel,
             wait: options.wait.unwrap_or_default(),
-            alone: one_core(),
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
         }

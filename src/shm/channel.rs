@@ -12,8 +12,8 @@ use super::layout::FINISHED;
 use super::mapping::Mapping;
 use super::ring::{Consumer, Producer, RingFault};
 use super::segment::Handle;
+use crate::peer::{Peer, TransportKind};
 use crate::sync::atomic::Ordering::{Acquire, Release};
-use crate::transport::{Peer, TransportKind};
 
 /// What the blocking and the async stream have in common. Nothing in here blocks, except [`sleep`](Self::sleep).
 #[derive(Debug)]

@@ -52,8 +52,9 @@ pub use ring::RingFault;
 use crate::address::Address;
 use crate::error::{ConnectError, ListenError, TransportError, UpgradeError};
 use crate::options::{ConnectOptions, Fallback, ListenOptions};
+use crate::peer::TransportKind;
 use crate::socket::{self, AsyncSocketStream, SocketStream, UnixSocketListener};
-use crate::transport::{AsyncStream, BlockingStream, Listener, Transport, TransportKind};
+use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 use rendezvous::{AsyncIo, BlockingIo, Terms, block_on, timed};
 use segment::SegmentKind;
 

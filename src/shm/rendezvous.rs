@@ -28,7 +28,7 @@ use super::ring::{Consumer, Producer};
 use super::segment::{self, Handle, Segment, SegmentKind};
 use crate::error::UpgradeError;
 use crate::options::{RingCapacity, StreamOptions};
-use crate::transport::{Peer, TransportKind};
+use crate::peer::{Peer, TransportKind};
 use crate::wait::WaitStrategy;
 
 /// What this end brings to an upgrade.

@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::options::StreamOptions;
-use crate::transport::{AsyncStream, Peer, TransportKind};
+use crate::peer::{Peer, TransportKind};
+use crate::transport::AsyncStream;
 use crate::wait::{Backoff, Step, WaitStrategy, one_core};
 
 /// A connected stream socket for a tokio task.
@@ -43,7 +44,7 @@ impl AsyncSocketStream {
             _ => Socket::Unix(UnixStream::from_std(fd.into())?),
         };
         let wait = options.wait.unwrap_or(WaitStrategy::Park);
-        Ok(Self { socket, peer, kind, wait, alone: one_core(), reading: None })
+        Ok(Self { socket, alone: one_core(&peer), peer, kind, wait, reading: None })
     }
 
     /// One look without waiting; `None` if the budget for looking is used up.

@@ -11,7 +11,8 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::{Deadline, checked_timeout, poll};
 use crate::options::StreamOptions;
-use crate::transport::{BlockingStream, Peer, TransportKind};
+use crate::peer::{Peer, TransportKind};
+use crate::transport::BlockingStream;
 use crate::wait::{Backoff, Step, WaitStrategy, one_core};
 
 /// A connected stream socket for a thread that may block. Unbuffered: every write is one `send`, every read one `recv`.
@@ -32,10 +33,10 @@ impl SocketStream {
     pub(crate) fn new(fd: OwnedFd, peer: Peer, kind: TransportKind, options: &StreamOptions) -> Self {
         Self {
             fd,
+            alone: one_core(&peer),
             peer,
             kind,
             wait: options.wait.unwrap_or(WaitStrategy::Park),
-            alone: one_core(),
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
         }

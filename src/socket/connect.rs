@@ -13,7 +13,7 @@ use super::peer_of;
 use crate::address::Address;
 use crate::error::ConnectError;
 use crate::options::ConnectOptions;
-use crate::transport::Peer;
+use crate::peer::Peer;
 use std::os::fd::AsFd;
 
 /// Connects, blocking up to `options.timeout`; the descriptor is in blocking mode.

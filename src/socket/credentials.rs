@@ -7,7 +7,7 @@
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::transport::Peer;
+use crate::peer::Peer;
 
 /// `None` if the socket is no connected Unix socket.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -17,7 +17,7 @@ use super::{peer_of, poll};
 use crate::address::Address;
 use crate::error::{AcceptError, ListenError};
 use crate::options::{ListenOptions, PeerPolicy};
-use crate::transport::Peer;
+use crate::peer::Peer;
 
 /// A listening socket, Unix or TCP, in non-blocking mode.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use crate::transport::Peer;
+use crate::peer::Peer;
 
 /// Who is at the other end of a connected socket, from the kernel.
 pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Peer {

@@ -10,7 +10,8 @@ use super::{Acceptor, AsyncSocketStream, SocketStream};
 use crate::address::Address;
 use crate::error::AcceptError;
 use crate::options::StreamOptions;
-use crate::transport::{AsyncStream, BlockingStream, Listener, TransportKind};
+use crate::peer::TransportKind;
+use crate::transport::{AsyncStream, BlockingStream, Listener};
 
 #[derive(Debug)]
 pub(crate) struct SocketListener<A> {
