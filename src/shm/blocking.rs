@@ -37,18 +37,25 @@ impl ShmStream {
     }
 
     /// Waits, as the strategy says, until `attempt` has something.
-    #[cold]
+    #[inline(never)]
     fn wait<T>(
         &mut self,
         wanted: Wanted,
         timeout: Option<Duration>,
         mut attempt: impl FnMut(&mut Channel) -> io::Result<Option<T>>,
     ) -> io::Result<T> {
+        for _ in 0..self.wait.free_polls(self.alone) {
+            self.channel.consumer.prefetch();
+            std::hint::spin_loop();
+            if let Some(done) = attempt(&mut self.channel)? {
+                return Ok(done);
+            }
+        }
         let mut backoff = Backoff::new(self.wait, self.alone);
         let mut deadline = Deadline::new(timeout);
         loop {
             match backoff.step() {
-                Step::Poll => {}
+                Step::Poll => self.channel.consumer.prefetch(),
                 Step::Yield => thread::yield_now(),
                 Step::Park => {
                     let left = deadline.left()?;
@@ -103,6 +110,15 @@ impl Write for ShmStream {
             Some(n) => Ok(n),
             None => self.wait(Wanted::Room, self.write_timeout, attempt),
         }
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            done += self.write(&bytes[done..])?;
+        }
+        Ok(())
     }
 
     /// Never waits: what was written lies in the ring already.
