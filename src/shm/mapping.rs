@@ -131,7 +131,7 @@ impl Mapping {
 
     #[inline]
     fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(WORD), "unaligned word at {offset}");
+        assert!(offset.is_multiple_of(WORD), "unaligned word");
         let word = self.range(offset, WORD).cast();
         // SAFETY: in bounds (`range`), aligned (`offset` is a multiple of 8 and mappings start on a page), alive as
         // long as `self`, and touched by atomics only, here and in the peer. An atomic may be shared with anybody.
@@ -141,10 +141,19 @@ impl Mapping {
 
     #[inline]
     fn range(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(offset <= self.len && len <= self.len - offset, "{len} bytes at {offset} of {}", self.len);
+        if offset > self.len || len > self.len - offset {
+            out_of_bounds(offset, len, self.len);
+        }
         // SAFETY: within the mapping, as just checked.
         unsafe { self.base.as_ptr().add(offset) }
     }
+}
+
+/// Out of line: formatting in place would cost every access the spilling of its arguments.
+#[cold]
+#[inline(never)]
+fn out_of_bounds(offset: usize, len: usize, of: usize) -> ! {
+    panic!("{len} bytes at {offset} of {of}")
 }
 
 impl Drop for Mapping {

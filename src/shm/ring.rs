@@ -269,6 +269,16 @@ impl Consumer {
         Ok(Read { bytes: n, released })
     }
 
+    /// Whether there is something new to [`read`](Self::read), be it a fault: the look that a waiting end repeats. Has the next
+    /// two lines on their way meanwhile: a request of more than 56 bytes lies on both, and fetching the second only after the
+    /// first has been looked at would cost the transfer of a line on top.
+    #[inline]
+    pub(crate) fn poll(&self) -> bool {
+        let next = (self.position + 1) & (self.lines - 1);
+        self.theirs.prefetch(RING + next as usize * LINE);
+        self.length > 0 || self.theirs.load(self.offset(), Acquire) >> 16 == self.position
+    }
+
     /// Whether `read` would return at least one byte.
     #[inline]
     pub(crate) fn has_bytes(&mut self) -> Result<bool, RingFault> {
@@ -292,14 +302,6 @@ impl Consumer {
         }
         self.length = length as usize;
         Ok(true)
-    }
-
-    /// Has the next two lines on their way, while the caller waits: a request of more than 56 bytes lies on both, and fetching the
-    /// second only after the first has been looked at would cost the transfer of a line on top.
-    #[inline]
-    pub(crate) fn prefetch(&self) {
-        let next = (self.position + 1) & (self.lines - 1);
-        self.theirs.prefetch(RING + next as usize * LINE);
     }
 
     /// Says how far we have read, every quarter of the ring: rarely enough to cost nothing, often enough that a producer
@@ -339,5 +341,5 @@ fn payload(lines: u64) -> usize {
 /// Lines that a record with `payload` bytes covers.
 #[inline]
 fn record_lines(payload: usize) -> u64 {
-    ((HEADER + payload).div_ceil(LINE)) as u64
+    ((HEADER + payload + LINE - 1) / LINE) as u64
 }
