@@ -1,6 +1,5 @@
 //! `lab compare`: every cell in every round, each time with fresh processes, next to the floor of that moment.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,15 +11,16 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::floor;
 use super::machine::Machine;
-use super::matrix::{Cell, HostKind, Placement, Transport, Wait, Workload};
+use super::matrix::{Cell, HostKind, Placement, Situation, Transport, Wait, Way, Workload, ring};
 use super::process::{Usage, Worker, cores};
 use super::replay::progress;
-use super::stats::{Latencies, median, shuffled};
+use super::rows::{Row, Sample, rows};
+use super::slice::Measured;
+use super::stats::{median, shuffled};
 use super::table;
 use super::trace::Trace;
-use super::worker::{ClientJob, HostJob, Measured, TraceRef};
+use super::worker::{ClientJob, HostJob, TraceRef};
 
 /// The defaults show today's way and its two rivals on single calls and on three kinds of execution: many small reads (`erc20`),
 /// the smallest contract (`storage`), whole-table rewrites (`llm_erc20`). Everything else is a flag away.
@@ -35,7 +35,7 @@ pub(super) struct CompareArgs {
     /// What serves a connection
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [HostKind::Thread])]
     hosts: Vec<HostKind>,
-    /// What GenVM does: read:BYTES, write:BYTES, trace:NAME
+    /// What GenVM does: read:BYTES, write:BYTES, trace:NAME, ping:BYTES (no protocol), connect (with the first answer)
     /// [default: read:32,write:32,read:4096,read:65536,trace:erc20,trace:storage,trace:llm_erc20]
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<Workload>,
@@ -45,6 +45,18 @@ pub(super) struct CompareArgs {
     /// Microseconds for which GenVM computes between two calls
     #[arg(long, value_delimiter = ',', default_values_t = [0], value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     think: Vec<u64>,
+    /// Reads on their way at once, on one connection
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=256))]
+    in_flight: Vec<u32>,
+    /// Microseconds that the adaptive wait spins [default: the library's]
+    #[arg(long, value_name = "MICROSECONDS", requires = "yield_us", value_parser = micros)]
+    spin_us: Option<f64>,
+    /// Microseconds for which the adaptive wait yields after that [default: the library's]
+    #[arg(long, value_name = "MICROSECONDS", requires = "spin_us", value_parser = micros)]
+    yield_us: Option<f64>,
+    /// Size of each ring of shared memory, in KiB [default: the library's]
+    #[arg(long, value_name = "KIB", value_parser = ring_kib)]
+    ring_kib: Option<u32>,
     /// An execution trace from a CSV file, as the workload trace:STEM
     #[arg(long, value_name = "FILE")]
     trace_file: Option<PathBuf>,
@@ -65,34 +77,6 @@ pub(super) struct CompareArgs {
     json: Option<PathBuf>,
 }
 
-/// A line of the result: one cell over all rounds. Times in nanoseconds; CPU time and switches a call.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Row {
-    #[serde(flatten)]
-    pub(super) cell: Cell,
-    pub(super) in_flight: u32,
-    pub(super) calls: u64,
-    pub(super) p50_ns: Option<u64>,
-    pub(super) p90_ns: Option<u64>,
-    pub(super) p99_ns: Option<u64>,
-    pub(super) p999_ns: Option<u64>,
-    pub(super) max_ns: Option<u64>,
-    pub(super) mean_ns: Option<f64>,
-    pub(super) floor_ns: Option<f64>,
-    pub(super) ratio_floor: Option<f64>,
-    pub(super) ratio_uds: Option<f64>,
-    pub(super) client_cpu_ns: Option<f64>,
-    pub(super) host_cpu_ns: Option<f64>,
-    pub(super) client_switches: Option<f64>,
-    pub(super) host_switches: Option<f64>,
-    /// Rounds that failed.
-    pub(super) errors: u32,
-    /// Why the first of them did.
-    pub(super) error: Option<String>,
-    /// Median time of a whole execution, connecting included.
-    pub(super) execution_ns: Option<f64>,
-}
-
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) command: Vec<String>,
@@ -102,15 +86,6 @@ pub(super) struct Report {
     /// What reading the clock costs: a part of every percentile, taken off before ratios are formed.
     pub(super) timer_ns: f64,
     pub(super) rows: Vec<Row>,
-}
-
-/// A cell in a round.
-#[derive(Debug)]
-struct Sample {
-    cell: usize,
-    round: u32,
-    floor: Option<f64>,
-    result: Result<(Measured, Usage)>,
 }
 
 /// How a comparison ended, if it came to a table.
@@ -129,7 +104,7 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let cells = cells(&args)?;
     let file_stem = args.trace_file.as_deref().map(Trace::from_file).transpose()?.map(|trace| trace.name);
     for cell in &cells {
-        if let Workload::Trace(name) = &cell.workload
+        if let Workload::Trace(name) = &cell.situation.workload
             && file_stem.as_deref() != Some(name)
         {
             Trace::built_in(name)?;
@@ -161,12 +136,11 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
             // What is left, shared among what is left: slow cells make the later ones shorter.
             let left = budget.saturating_sub(started.elapsed()) / (runs - samples.len() as u32);
             progress.set_message(cells[cell].to_string());
-            let floor = lab.floor();
             let result = lab.measure(&cells[cell], left);
             if interrupted.load(Ordering::SeqCst) {
                 break 'rounds; // what a signal to the whole group has cut short is no measurement
             }
-            samples.push(Sample { cell, round, floor, result });
+            samples.push(Sample { cell, round, result });
             progress.inc(1);
         }
     }
@@ -175,8 +149,7 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
 
     let timer_ns =
         median(&mut samples.iter().filter_map(|s| Some(s.result.as_ref().ok()?.0.timer_ns)).collect::<Vec<_>>());
-    let mut rows = rows(&cells, &samples, timer_ns);
-    rows.retain(|row| row.calls > 0 || row.errors > 0); // an interrupted run has not come to all of them
+    let rows = rows(&cells, &samples);
     let report = Report { command: std::env::args().collect(), machine: Machine::look(), seed, rounds, timer_ns, rows };
     table::print(&report, started.elapsed())?;
     if let Some((mut file, path)) = json {
@@ -205,24 +178,56 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
         bail!("this process may use one core only, so nothing can be split; choose --placements same");
     }
     let mut cells = Vec::new();
-    let mut seen = HashSet::new();
     for workload in &workloads {
         for &placement in &args.placements {
             for &think_us in &args.think {
-                for &host in &args.hosts {
-                    for &transport in &args.transports {
-                        for &wait in &args.waits {
-                            let cell = Cell { transport, wait, host, workload: workload.clone(), placement, think_us };
-                            if seen.insert(cell.clone()) {
-                                cells.push(cell);
-                            }
-                        }
+                for &in_flight in &args.in_flight {
+                    if in_flight > 1 && !workload.pipelines() {
+                        continue; // one after another is all that these can do
                     }
+                    let situation = Situation { workload: workload.clone(), placement, think_us, in_flight };
+                    cells.extend(ways(args).map(|way| Cell { way, situation: situation.clone() }));
                 }
             }
         }
     }
+    let mut once: Vec<Cell> = Vec::new();
+    cells.retain(|cell| !once.contains(cell) && (once.push(cell.clone()), true).1);
+    if cells.is_empty() {
+        bail!("only reads can have several calls on their way; nothing is left to measure");
+    }
     Ok(cells)
+}
+
+fn ways(args: &CompareArgs) -> impl Iterator<Item = Way> {
+    let one = |host, transport, wait: Wait| {
+        let adaptive = wait == Wait::Adaptive;
+        let memory = matches!(transport, Transport::Shm | Transport::ShmNamed);
+        Way {
+            transport,
+            wait,
+            host,
+            spin_us: args.spin_us.filter(|_| adaptive),
+            yield_us: args.yield_us.filter(|_| adaptive),
+            ring_kib: args.ring_kib.filter(|_| memory),
+        }
+    };
+    args.hosts.iter().flat_map(move |&host| {
+        let transports = args.transports.iter();
+        transports.flat_map(move |&transport| args.waits.iter().map(move |&wait| one(host, transport, wait)))
+    })
+}
+
+fn micros(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|us| (0.0..=1e6).contains(us))
+        .ok_or_else(|| format!("`{text}` is no number up to a million"))
+}
+
+fn ring_kib(text: &str) -> Result<u32, String> {
+    let kib = text.parse().ok().filter(|kib| ring(*kib).is_some());
+    kib.ok_or_else(|| format!("`{text}` is no size of a ring: a power of two from 4 to 1048576 KiB"))
 }
 
 struct Lab<'a> {
@@ -233,34 +238,38 @@ struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    fn floor(&self) -> Option<f64> {
-        let (first, last) = (*self.cores.first()?, *self.cores.last()?);
-        floor::measure(first, last, FLOOR_TIME)
-    }
-
     /// One cell, with processes of its own, in about `time` altogether.
     fn measure(&self, cell: &Cell, time: Duration) -> Result<(Measured, Usage)> {
         let started = Instant::now();
-        let (host_core, client_core) = cell.cores(&self.cores);
-        let trace = match &cell.workload {
+        let Cell { way, situation } = cell;
+        let (host_core, client_core) = situation.cores(&self.cores);
+        let trace = match &situation.workload {
             Workload::Trace(name) => {
                 let file = self.trace_file.filter(|_| self.file_stem.as_deref() == Some(name));
                 Some(TraceRef { name: name.clone(), file: file.map(Path::to_owned) })
             }
             _ => None,
         };
-        let &Cell { wait, host, .. } = cell;
-        let (address, directory) = (cell.transport.address(self.directory), self.directory.to_owned());
+        let (address, directory) = (way.transport.address(self.directory), self.directory.to_owned());
+        let echo = matches!(situation.workload, Workload::Ping(_));
         let mut server = Worker::start(
             "worker-host",
-            &HostJob { address, wait, host, core: host_core, trace: trace.clone(), directory },
+            &HostJob { address, way: *way, core: host_core, echo, trace: trace.clone(), directory },
         )?;
         let address: String = server.hear()?;
-        let workload = cell.workload.clone();
-        let think = cell.think();
-        // Starting, checking and warming up are measured by doing them: about as long again goes to ending.
-        let time = time.mul_f64(0.8).saturating_sub(started.elapsed() * 2).max(SHORTEST);
-        let job = ClientJob { address, wait, core: client_core, workload, trace, think, time };
+        // Starting and checking are measured by doing them: about as long again goes to ending.
+        let time = time.mul_f64(0.9).saturating_sub(started.elapsed() * 2).max(SHORTEST);
+        let job = ClientJob {
+            address,
+            way: *way,
+            core: client_core,
+            floor: self.cores.first().copied().zip(self.cores.last().copied()),
+            workload: situation.workload.clone(),
+            in_flight: situation.in_flight,
+            trace,
+            think: situation.think(),
+            time,
+        };
         let mut client = Worker::start("worker-client", &job)?;
         client.hear::<()>()?;
         let before: Usage = server.ask("usage")?;
@@ -270,52 +279,4 @@ impl Lab<'_> {
     }
 }
 
-/// One row a cell: percentiles of the merged histogram, ratios as medians of what each round says of itself.
-fn rows(cells: &[Cell], samples: &[Sample], timer_ns: f64) -> Vec<Row> {
-    let p50 = |measured: &Measured| {
-        let mut latencies = Latencies::default();
-        latencies.merge(&measured.latencies);
-        (latencies.percentile(50.0) as f64 - timer_ns).max(1.0)
-    };
-    let ok = |sample: &Sample| sample.result.as_ref().ok().map(|(measured, _)| p50(measured));
-    let of = |cell: usize| samples.iter().filter(move |sample| sample.cell == cell);
-    let rows = cells.iter().enumerate().map(|(number, cell)| {
-        let done: Vec<_> = of(number).filter_map(|sample| sample.result.as_ref().ok()).collect();
-        let mut latencies = Latencies::default();
-        done.iter().for_each(|(measured, _)| latencies.merge(&measured.latencies));
-        let calls: u64 = done.iter().map(|(measured, _)| measured.calls).sum();
-        let some = |value: u64| (latencies.count() > 0).then_some(value);
-        let a_call = |total: i64| (calls > 0).then(|| total as f64 / calls as f64);
-        let median_of = |mut values: Vec<f64>| (!values.is_empty()).then(|| median(&mut values));
-        let baseline = cells.iter().position(|other| other.is_baseline_of(cell));
-        let ratios_uds = of(number).filter_map(|sample| {
-            let baseline = of(baseline?).find(|other| other.round == sample.round)?;
-            Some(ok(sample)? / ok(baseline)?)
-        });
-        Row {
-            cell: cell.clone(),
-            in_flight: 1,
-            calls,
-            p50_ns: some(latencies.percentile(50.0)),
-            p90_ns: some(latencies.percentile(90.0)),
-            p99_ns: some(latencies.percentile(99.0)),
-            p999_ns: some(latencies.percentile(99.9)),
-            max_ns: some(latencies.max()),
-            mean_ns: median_of(done.iter().map(|(measured, _)| measured.mean_ns).collect()),
-            floor_ns: median_of(of(number).filter_map(|sample| sample.floor).collect()),
-            ratio_floor: median_of(of(number).filter_map(|sample| Some(ok(sample)? / sample.floor?)).collect()),
-            ratio_uds: median_of(ratios_uds.collect()),
-            client_cpu_ns: a_call(done.iter().map(|(measured, _)| measured.usage.cpu_ns).sum()),
-            host_cpu_ns: a_call(done.iter().map(|(_, usage)| usage.cpu_ns).sum()),
-            client_switches: a_call(done.iter().map(|(measured, _)| measured.usage.switches).sum()),
-            host_switches: a_call(done.iter().map(|(_, usage)| usage.switches).sum()),
-            errors: of(number).filter(|sample| sample.result.is_err()).count() as u32,
-            error: of(number).find_map(|sample| sample.result.as_ref().err().map(super::cli::explain)),
-            execution_ns: median_of(done.iter().filter_map(|(measured, _)| measured.execution_ns).collect()),
-        }
-    });
-    rows.collect()
-}
-
-const FLOOR_TIME: Duration = Duration::from_millis(4);
 const SHORTEST: Duration = Duration::from_millis(10);

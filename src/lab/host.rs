@@ -1,6 +1,6 @@
 //! `lab host`, and the serving that the measured host does as well.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::data;
 use super::matrix::{HostKind, Wait};
@@ -175,6 +176,41 @@ pub(super) fn serve_all(
         }
     }
 }
+
+/// Sends back what it receives, on every connection, until the listener is closed.
+pub(super) fn echo_all(listener: &dyn Listener, kind: HostKind) -> Result<()> {
+    match kind {
+        HostKind::Thread => loop {
+            let mut stream = listener.accept()?;
+            std::thread::spawn(move || {
+                let mut bytes = vec![0; ECHO];
+                while let Ok(n @ 1..) = stream.read(&mut bytes) {
+                    if stream.write_all(&bytes[..n]).and_then(|()| stream.flush()).is_err() {
+                        break;
+                    }
+                }
+            });
+        },
+        HostKind::Tokio => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(async {
+                loop {
+                    let mut stream = listener.accept_async().await?;
+                    tokio::spawn(async move {
+                        let mut bytes = vec![0; ECHO];
+                        while let Ok(n @ 1..) = stream.read(&mut bytes).await {
+                            if stream.write_all(&bytes[..n]).await.is_err() || stream.flush().await.is_err() {
+                                break;
+                            }
+                        }
+                    });
+                }
+            })
+        }
+    }
+}
+
+const ECHO: usize = 64 << 10;
 
 enum Accepting {
     GoesOn,

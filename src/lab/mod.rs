@@ -8,12 +8,13 @@
 //! | `data` | the bytes behind a trace: addresses, slots and contents, all functions of their place |
 //! | `player` | plays executions through a `HostClient` |
 //! | `model` | what storage must contain, independently of `HostState` |
-//! | `floor` | one cache line between two cores |
+//! | `floor` | what the hardware allows between two cores |
 //! | `stats` | medians, and histograms that travel between processes |
 //! | `process` | CPU time, affinity, and children that do not outlive us |
 //! | `matrix` | what is compared: transports, waits, hosts, workloads, placements |
 //! | `worker` | the two measured processes |
-//! | `compare`, `table` | rounds, rows, and how they are shown |
+//! | `workload`, `slice` | what the GenVM side does, a few milliseconds at a time, between two probes of the floor |
+//! | `compare`, `rows`, `table` | rounds, what they come to, and how it is shown |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
@@ -28,7 +29,10 @@ mod model;
 mod player;
 mod process;
 mod replay;
+mod rows;
+mod slice;
 mod stats;
 mod table;
 mod trace;
 mod worker;
+mod workload;

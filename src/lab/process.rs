@@ -43,6 +43,10 @@ impl Usage {
         }
     }
 
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self { cpu_ns: self.cpu_ns + other.cpu_ns, switches: self.switches + other.switches }
+    }
+
     pub(super) fn since(self, before: Self) -> Self {
         Self { cpu_ns: self.cpu_ns - before.cpu_ns, switches: self.switches - before.switches }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::compare::{Report, Row};
+use super::compare::Report;
+use super::rows::Row;
 
 /// Prints the table and what one has to know to read it.
 pub(super) fn print(report: &Report, took: Duration) -> io::Result<()> {
@@ -20,35 +21,57 @@ pub(super) fn print(report: &Report, took: Duration) -> io::Result<()> {
 
 fn render(report: &Report, took: Duration) -> String {
     let mut out = String::new();
-    let mut rows = &report.rows[..];
-    while let Some(first) = rows.first() {
-        let group = |row: &Row| (row.cell.workload.clone(), row.cell.placement, row.cell.think_us);
-        let end = rows.iter().position(|row| group(row) != group(first)).unwrap_or(rows.len());
-        let think = match first.cell.think_us {
-            0 => String::new(),
-            us => format!(", {us} µs of thinking between calls"),
+    let mut groups: Vec<Vec<&Row>> = Vec::new();
+    for row in &report.rows {
+        let alike =
+            |group: &&mut Vec<&Row>| group[0].cell.situation == row.cell.situation && group[0].distance == row.distance;
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    // By situation in the order asked for, then from near to far.
+    let place = |row: &Row| report.rows.iter().position(|other| other.cell.situation == row.cell.situation);
+    groups.sort_by_key(|group| (place(group[0]), group[0].distance));
+    let slices = |group: &[&Row]| group.iter().map(|row| row.slices).sum::<usize>();
+    let mut left_out = Vec::new();
+    for group in &groups {
+        let situation = &group[0].cell.situation;
+        let all = groups.iter().filter(|other| other[0].cell.situation == *situation).map(|other| slices(other));
+        let title = match group[0].distance {
+            Some(distance) => format!("{situation}, {distance}"),
+            None => situation.to_string(),
         };
-        let _ = writeln!(out, "{}, {}{think}", first.cell.workload, placement(first));
-        let _ = writeln!(out, "{}\n", block(&rows[..end]));
-        rows = &rows[end..];
+        if slices(group) * LEFT_OUT < all.sum() {
+            left_out.push(title);
+            continue;
+        }
+        let _ = writeln!(out, "{title}\n{}\n", block(group));
+    }
+    if !left_out.is_empty() {
+        let _ = writeln!(out, "Seen too rarely to be shown (--json has them): {}.\n", left_out.join("; "));
     }
     legend(report, took, &mut out);
     out
 }
 
-fn block(rows: &[Row]) -> Table {
+fn block(rows: &[&Row]) -> Table {
     let executions = rows.iter().any(|row| row.execution_ns.is_some());
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let copies = rows.iter().any(|row| row.copy_floor_ns.is_some());
     let mut header = vec!["way", "p50", "p90", "p99", "p99.9", "max", "mean", "calls/s", "cpu", "host cpu", "switches"];
     header.extend(["× floor", "× uds"]);
+    if copies {
+        header.push("× copy");
+    }
     if executions {
         header.push("execution");
     }
     let columns = header.len();
     table.set_header(header);
     for row in rows {
-        let mut cells = vec![way(row)];
+        let mut cells = vec![row.cell.way.to_string()];
         if row.p50_ns.is_none() {
             cells.push("failed".to_owned());
         } else {
@@ -61,6 +84,9 @@ fn block(rows: &[Row]) -> Table {
             let switches = row.client_switches.zip(row.host_switches).map(|(client, host)| client + host);
             cells.push(switches.map_or_else(dash, |n| format!("{n:.2}")));
             cells.extend([row.ratio_floor, row.ratio_uds].map(|ratio| ratio.map_or_else(dash, ratio_text)));
+            if copies {
+                cells.push(row.ratio_copy_floor.map_or_else(dash, ratio_text));
+            }
             if executions {
                 cells.push(time(row.execution_ns));
             }
@@ -81,12 +107,20 @@ fn legend(report: &Report, took: Duration, out: &mut String) {
         }
         _ => "no floor: this process may use one core only".to_owned(),
     };
+    let apart = || report.rows.iter().filter(|row| row.cell.situation.has_distance());
+    let mut cells: Vec<_> = apart().map(|row| (&row.cell, row.moved)).collect();
+    cells.dedup();
+    let moved: usize = cells.iter().map(|(_, moved)| moved).sum();
+    let slices = moved + apart().map(|row| row.slices).sum::<usize>();
     let _ = writeln!(
         out,
         "Times are round trips of one call, host and GenVM side being two processes; p50 to max include {:.0} ns for the\n\
          clock, which the ratios leave out; mean is over untimed batches. cpu, host cpu and switches (of both) are a call.\n\
          {floor}.\n\
-         × uds: against the Unix socket that sleeps (park), as today, in the same round. Ratios are medians over {} rounds.\n\
+         Each slice of some milliseconds lies between two probes of the floor; where they differ by more than a quarter, the\n\
+         cores were moved meanwhile, and the slice is left out: {moved} of {slices} that have a core each.\n\
+         × floor, × copy: against the floor, and that of copying as many bytes, beside the slice. × uds: against the Unix socket\n\
+         that sleeps (park), as today, in the same round. Ratios are medians over {} rounds.\n\
          {}; seed {}, {:.0} s.",
         report.timer_ns,
         report.rounds,
@@ -97,21 +131,6 @@ fn legend(report: &Report, took: Duration, out: &mut String) {
     for row in report.rows.iter().filter(|row| row.errors > 0) {
         let error = row.error.as_deref().unwrap_or("unknown");
         let _ = writeln!(out, "FAILED in {} of {} rounds: {}: {error}", row.errors, report.rounds, row.cell);
-    }
-}
-
-fn way(row: &Row) -> String {
-    use super::matrix::HostKind;
-    let host = if row.cell.host == HostKind::Tokio { " tokio" } else { "" };
-    format!("{} {}{host}", row.cell.transport, row.cell.wait)
-}
-
-fn placement(row: &Row) -> &'static str {
-    use super::matrix::Placement;
-    match row.cell.placement {
-        Placement::Split => "a core each",
-        Placement::Same => "both on one core",
-        Placement::Free => "placed by the scheduler",
     }
 }
 
@@ -155,6 +174,9 @@ fn ratio_text(ratio: f64) -> String {
         ratio => format!("{ratio:.4}"),
     }
 }
+
+/// A distance that less than one slice in so many of a situation was at is no picture of it.
+const LEFT_OUT: usize = 7;
 
 #[cfg(test)]
 mod tests {
