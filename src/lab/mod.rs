@@ -14,6 +14,7 @@
 //! | `matrix` | what is compared: transports, waits, hosts, workloads, placements |
 //! | `worker` | the two measured processes |
 //! | `compare`, `table` | rounds, rows, and how they are shown |
+//! | `study` | one design question each, by itself |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
@@ -29,6 +30,7 @@ mod player;
 mod process;
 mod replay;
 mod stats;
+mod study;
 mod table;
 mod trace;
 mod worker;
