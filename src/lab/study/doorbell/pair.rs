@@ -16,6 +16,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use super::armed::Armed;
@@ -279,6 +280,8 @@ pub(in crate::lab) struct FarArgs {
 
 /// The far process. Its input is a socket: descriptors come in there, and it answers there what it has used.
 pub(in crate::lab) fn far(args: &FarArgs) -> Result<()> {
+    // Stopped or hanging, we go with the near process; the end of our input says the same if it was gone before this line.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     pin(args.core);
     let mut control = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut descriptors = receive(&control)?;
