@@ -15,6 +15,7 @@
 //! | `worker` | the two measured processes |
 //! | `workload`, `slice` | what the GenVM side does, a few milliseconds at a time, between two probes of the floor |
 //! | `compare`, `rows`, `table` | rounds, what they come to, and how it is shown |
+//! | `study` | one design question each, by itself |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
@@ -32,6 +33,7 @@ mod replay;
 mod rows;
 mod slice;
 mod stats;
+mod study;
 mod table;
 mod trace;
 mod worker;
