@@ -6,7 +6,7 @@
 //! | `cli` | the verbs and their options |
 //! | `trace` | recorded executions, built in or from a file |
 //! | `data` | the bytes behind a trace: addresses, slots and contents, all functions of their place |
-//! | `player` | plays executions through a `HostClient` |
+//! | `calls`, `player` | plays executions through a `HostClient`, with or without a cache of pages |
 //! | `model` | what storage must contain, independently of `HostState` |
 //! | `floor` | what the hardware allows between two cores |
 //! | `stats` | medians, and histograms that travel between processes |
@@ -19,6 +19,7 @@
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
+mod calls;
 pub mod cli;
 mod compare;
 mod data;
