@@ -31,6 +31,8 @@ mod channel;
 mod doorbell;
 #[cfg(feature = "shm-named")]
 mod event;
+#[cfg(any(test, genvm_fuzz))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod layout;
 mod mapping;
