@@ -28,6 +28,12 @@ pub mod connection;
 pub mod error;
 #[cfg(all(unix, feature = "uds"))]
 pub mod fd;
+/// The doorway of the fuzz targets in `fuzz/`. Not part of the API.
+#[cfg(genvm_fuzz)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::shm::fuzzing::{greeting, ring};
+}
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod options;

@@ -38,20 +38,21 @@ pub(crate) struct Rendezvous {
 
 #[derive(Debug)]
 struct Config {
+    /// The weakest kind of segment that clients may choose.
+    kind: SegmentKind,
     stream: StreamOptions,
     handshake_timeout: Duration,
 }
 
 impl Config {
-    /// The kind is the client's choice; this one is replaced.
     fn terms(&self) -> Terms {
-        Terms::new(SegmentKind::Sealed, &self.stream, self.stream.wait.unwrap_or_default())
+        Terms::new(self.kind, &self.stream, self.stream.wait.unwrap_or_default())
     }
 }
 
 impl Rendezvous {
-    pub(crate) fn new(socket: UnixSocketListener, options: &ListenOptions) -> Self {
-        let config = Config { stream: options.stream.clone(), handshake_timeout: options.handshake_timeout };
+    pub(crate) fn new(socket: UnixSocketListener, kind: SegmentKind, options: &ListenOptions) -> Self {
+        let config = Config { kind, stream: options.stream.clone(), handshake_timeout: options.handshake_timeout };
         Self { socket, config: Arc::new(config) }
     }
 }

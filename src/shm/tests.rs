@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::fuzzing;
 use super::layout::{CONSUMED, LINE, POSITION_MASK, RING, lines, max_record_lines, segment_len};
 use super::mapping::Mapping;
 use super::ring::{Consumer, Producer, RingFault};
@@ -126,6 +127,20 @@ fn a_lying_consumer_is_a_fault() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(debug_assertions) { 256 } else { 5000 }, ..ProptestConfig::default() })]
+
+    /// The fuzz targets' bodies, with input that nothing guides.
+    #[test]
+    fn no_lie_is_more_than_a_fault(input in prop::collection::vec(any::<u8>(), 0..400)) {
+        fuzzing::ring(&input);
+    }
+
+    #[test]
+    fn no_greeting_is_more_than_refused(
+        how in any::<[u8; 2]>(),
+        flips in prop::collection::vec(prop_oneof![20 => Just(0), 1 => any::<u8>()], 0..100),
+    ) {
+        fuzzing::greeting(&[&[how[0], how[1] % 3], &flips[..]].concat());
+    }
 
     /// Any sequence of writes, publications and reads behaves like a queue of bytes, whatever the sizes and the start.
     #[test]
