@@ -292,7 +292,7 @@ fn unknown_names_list_the_known_ones() {
         (&["compare", "--waits", "doze"], 2, "park, adaptive, spin"),
         (&["compare", "--hosts", "cat"], 2, "thread, tokio"),
         (&["compare", "--placements", "left"], 2, "split, same, free"),
-        (&["compare", "--workloads", "jump:3"], 2, "read:BYTES, write:BYTES, trace:dynarray_read"),
+        (&["compare", "--workloads", "jump:3"], 2, "read:BYTES, write:BYTES, ping:BYTES, connect, trace:dynarray_read"),
         (&["compare", "--workloads", "trace:none", "--placements", "same"], 1, "dynarray_read, erc20"),
         (&["replay", "--connect", "unix:///x", "--trace", "none"], 1, "dynarray_read, erc20"),
         (&["host", "--listen", "/run/x"], 1, "unix:///path"),

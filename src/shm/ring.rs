@@ -169,22 +169,33 @@ impl Producer {
     }
 
     /// Finds room for the record that starts where the last one ended, unless it is open already. Says whether there was any.
+    /// Looks at the peer's word only when the last known value leaves too few lines for the longest record.
     #[cold]
     fn open(&mut self) -> Result<bool, RingFault> {
-        // EDGE room-visible: pairs with the Release store in `Consumer::release`.
-        let seen = self.theirs.load(CONSUMED, Acquire);
-        let ahead = seen.wrapping_sub(self.consumed) & POSITION_MASK;
-        let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
-        if seen > POSITION_MASK || ahead > used {
-            return Err(RingFault::Consumed { seen, known: self.consumed, written: self.position });
+        if self.free() < self.max_record_lines {
+            // EDGE room-visible: pairs with the Release store in `Consumer::release`.
+            let seen = self.theirs.load(CONSUMED, Acquire);
+            let ahead = seen.wrapping_sub(self.consumed) & POSITION_MASK;
+            let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
+            // Zero is fresh memory: a host may write before its client has got so far as to say where it starts.
+            if seen != 0 {
+                if seen > POSITION_MASK || ahead > used {
+                    return Err(RingFault::Consumed { seen, known: self.consumed, written: self.position });
+                }
+                self.consumed = seen;
+            }
         }
-        self.consumed = seen;
         let to_end = self.lines - (self.position & (self.lines - 1));
-        self.ready = (self.lines - (used - ahead)).min(to_end);
+        self.ready = self.free().min(to_end);
         if self.staged == 0 {
             self.limit = payload(self.ready.min(self.max_record_lines));
         }
         Ok(self.limit > self.staged)
+    }
+
+    /// Free lines, as far as is known.
+    fn free(&self) -> u64 {
+        self.lines - (self.position.wrapping_sub(self.consumed) & POSITION_MASK)
     }
 
     #[inline]

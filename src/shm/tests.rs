@@ -114,8 +114,23 @@ fn a_lying_producer_is_a_fault() {
 }
 
 #[test]
+fn a_consumer_that_has_said_nothing_yet_has_consumed_nothing() {
+    let Pair { mut producer, consumers, .. } = pair(RingCapacity::MIN, 100);
+    consumers.store(CONSUMED, 0, Relaxed);
+    let mut taken = 0;
+    while producer.write(&[1; 56]).unwrap().taken > 0 {
+        producer.publish();
+        taken += 1;
+    }
+    assert_eq!(taken, lines(RingCapacity::MIN));
+    assert!(!producer.has_room().unwrap());
+    consumers.store(CONSUMED, 130, Relaxed);
+    assert!(producer.has_room().unwrap());
+}
+
+#[test]
 fn a_lying_consumer_is_a_fault() {
-    for seen in [0, 99, 100 + 65, 100 + 1000, POSITION_MASK + 101, u64::MAX] {
+    for seen in [1, 99, 100 + 65, 100 + 1000, POSITION_MASK + 101, u64::MAX] {
         let Pair { mut producer, consumers, .. } = pair(RingCapacity::MIN, 100);
         while producer.write(&[1; 56]).unwrap().taken > 0 {}
         consumers.store(CONSUMED, seen, Relaxed);
