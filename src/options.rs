@@ -167,6 +167,12 @@ impl RingCapacity {
         (bytes.is_power_of_two() && (Self::MIN.0..=Self::MAX.0).contains(&bytes)).then_some(Self(bytes))
     }
 
+    /// A ring for the model checker.
+    #[cfg(all(test, genvm_loom))]
+    pub(crate) const fn of_model(bytes: u32) -> Self {
+        Self(bytes)
+    }
+
     /// The capacity in bytes.
     pub const fn bytes(self) -> u32 {
         self.0
