@@ -99,6 +99,11 @@ impl<'a> Samples<'a> {
             let counts = !(slice.moved() && self.cells[cell].situation.has_distance());
             counts && self.distance(cell, slice) == distance
         };
+        // Where distance is no part of a call, a floor that moved is still what it was on the average.
+        let floor = |slice: &Slice| match self.cells[cell].situation.has_distance() {
+            true => slice.floor(),
+            false => slice.floors.map(|(before, after)| (before + after) / 2.0),
+        };
         let ours: Vec<_> = self.slices(cell, None).filter(|(.., slice)| is_ours(slice)).collect();
         let mut latencies = Latencies::default();
         ours.iter().for_each(|(.., slice)| latencies.merge(&slice.latencies));
@@ -124,9 +129,9 @@ impl<'a> Samples<'a> {
             p999_ns: some(latencies.percentile(99.9)),
             max_ns: some(latencies.max()),
             mean_ns: of_slices(&|_, slice| Some(slice.mean_ns)),
-            floor_ns: of_slices(&|_, slice| slice.floor()),
+            floor_ns: of_slices(&|_, slice| floor(slice)),
             copy_floor_ns: of_slices(&|_, slice| slice.copy_floor),
-            ratio_floor: of_slices(&|timer, slice| Some(slice.p50(timer) / slice.floor()?)),
+            ratio_floor: of_slices(&|timer, slice| Some(slice.p50(timer) / floor(slice)?)),
             ratio_copy_floor: of_slices(&|timer, slice| Some(slice.p50(timer) / slice.copy_floor?)),
             ratio_uds: self.ratio_to_today(cell, &ours),
             client_cpu_ns: usage(&|measured, _| measured.usage.cpu_ns),
@@ -215,6 +220,7 @@ mod tests {
         let samples = [sample(0, 0, vec![slice(100.0, 400.0, 220), slice(70.0, 70.0, 220)])];
         let rows = rows(&cells, &samples);
         assert_eq!((rows.len(), rows[0].distance, rows[0].slices, rows[0].moved), (1, None, 2, 1));
+        assert_eq!(rows[0].floor_ns, Some(160.0));
     }
 
     #[test]
