@@ -43,15 +43,9 @@ impl WaitStrategy {
     pub fn free_polls(self, alone: bool) -> u32 {
         match self {
             Self::Park => 0,
+            Self::Adaptive { spin, .. } if spin.is_zero() => 0,
             _ if alone => 0,
-            Self::Spin => FREE_POLLS,
-            Self::Adaptive { spin, .. } => {
-                if spin.is_zero() {
-                    0
-                } else {
-                    FREE_POLLS
-                }
-            }
+            _ => FREE_POLLS,
         }
     }
 
@@ -96,6 +90,13 @@ impl Backoff {
         Self { strategy, alone, polls: 0, since: None, yielding: alone }
     }
 
+    /// The same wait when so many polls were made before it was begun: they count.
+    #[must_use]
+    pub fn after(mut self, polls: u32) -> Self {
+        self.polls = polls;
+        self
+    }
+
     /// What to do next. [`Step::Poll`] has already executed the processor's pause instruction.
     #[inline]
     pub fn step(&mut self) -> Step {
@@ -118,7 +119,9 @@ impl Backoff {
     /// Whether it is time to look whether the peer lives: rarely, because that is a system call.
     #[inline]
     pub fn check_peer(&self) -> bool {
-        self.polls & (if self.yielding { YIELDS_PER_PEER_CHECK } else { POLLS_PER_PEER_CHECK } - 1) == 0
+        // Powers of two: a division would cost every poll more than the poll itself.
+        let every = if self.yielding { YIELDS_PER_PEER_CHECK } else { POLLS_PER_PEER_CHECK };
+        self.polls & (every - 1) == 0
     }
 
     #[cold]
@@ -221,6 +224,23 @@ mod tests {
         }
         // A machine that stops us for a moment may skip the middle, never turn the order round.
         assert!(order == [Step::Poll, Step::Yield, Step::Park] || order == [Step::Poll, Step::Park], "{order:?}");
+    }
+
+    #[test]
+    fn polls_made_before_are_not_made_again() {
+        let fresh = |polls| Backoff::new(WaitStrategy::ADAPTIVE, false).after(polls).is_fresh();
+        let free = WaitStrategy::ADAPTIVE.free_polls(false);
+        assert!(free > 0 && fresh(0) && !fresh(free));
+    }
+
+    #[test]
+    fn the_peer_is_looked_at_rarely_and_again_and_again() {
+        let mut backoff = Backoff::new(WaitStrategy::Spin, false);
+        let looks = (0..4 * POLLS_PER_PEER_CHECK).filter(|_| (backoff.step(), backoff.check_peer()).1).count();
+        assert_eq!(looks, 4);
+        let mut alone = Backoff::new(WaitStrategy::Spin, true);
+        let looks = (0..4 * YIELDS_PER_PEER_CHECK).filter(|_| (alone.step(), alone.check_peer()).1).count();
+        assert_eq!(looks, 4);
     }
 
     #[test]

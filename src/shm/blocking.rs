@@ -40,15 +40,16 @@ impl ShmStream {
         }
     }
 
-    /// Waits, as the strategy says, until `attempt` has something.
+    /// Waits, as the strategy says, until `attempt` has something. `polls` were made already.
     #[inline(never)]
     fn wait<T>(
         &mut self,
         wanted: Wanted,
         timeout: Option<Duration>,
+        polls: u32,
         mut attempt: impl FnMut(&mut Channel) -> io::Result<Option<T>>,
     ) -> io::Result<T> {
-        let mut backoff = Backoff::new(self.wait, self.alone);
+        let mut backoff = Backoff::new(self.wait, self.alone).after(polls);
         let mut deadline = Deadline::new(timeout);
         loop {
             match backoff.step() {
@@ -91,11 +92,14 @@ impl Read for ShmStream {
         match self.channel.try_read(out)? {
             Tried::Bytes(n) => Ok(n),
             Tried::End => Ok(0),
-            Tried::Nothing => self.wait(Wanted::Bytes, self.read_timeout, |channel| match channel.try_read(out)? {
-                Tried::Bytes(n) => Ok(Some(n)),
-                Tried::End => Ok(Some(0)),
-                Tried::Nothing => Ok(None),
-            }),
+            Tried::Nothing => {
+                let attempt = |channel: &mut Channel| match channel.try_read(out)? {
+                    Tried::Bytes(n) => Ok(Some(n)),
+                    Tried::End => Ok(Some(0)),
+                    Tried::Nothing => Ok(None),
+                };
+                self.wait(Wanted::Bytes, self.read_timeout, self.free_polls, attempt)
+            }
         }
     }
 }
@@ -111,7 +115,7 @@ impl Write for ShmStream {
         };
         match attempt(&mut self.channel)? {
             Some(n) => Ok(n),
-            None => self.wait(Wanted::Room, self.write_timeout, attempt),
+            None => self.wait(Wanted::Room, self.write_timeout, 0, attempt),
         }
     }
 

@@ -4,7 +4,7 @@
 //! wait, [`doorbell`](super::doorbell) wakes. It carries a byte stream: a record is a unit of publication, not a message.
 //!
 //! A record starts on a 64-byte line. Its first word is `position << 16 | length` and is stored last; the payload follows
-//! in the same line, so that one line carries a small request together with its signal. The position counts lines from a
+//! in the same line, so that one line carries a message of up to 56 bytes together with its signal. The position counts lines from a
 //! random start that only the two ends know. The consumer polls for exactly the position that it expects next: nothing has
 //! to be cleared, the consumer writes nothing into the producer's memory, and left-over payload of an earlier lap, which a
 //! contract may have chosen, cannot pass for a record except by guessing 48 bits. Records never wrap: at the end of the
