@@ -1,6 +1,5 @@
-//! `lab compare`: every cell in every round, each time with fresh processes, next to the floor of that moment.
+//! `lab compare`: every cell in every round, next to its rivals and to the floor of that moment.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,19 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::floor;
 use super::machine::Machine;
-use super::matrix::{Cell, HostKind, Placement, Transport, Wait, Workload};
-use super::process::{Usage, Worker, cores};
+use super::matrix::{Cell, HostKind, Placement, Situation, Transport, Wait, Way, Workload, ring};
+use super::process::cores;
 use super::replay::progress;
-use super::stats::{Latencies, median, shuffled};
-use super::table;
+use super::rows::{Row, rows};
+use super::show::{self, Format};
+use super::stats::{median, shuffled};
 use super::trace::Trace;
-use super::worker::{ClientJob, HostJob, Measured, TraceRef};
+use super::visit::Visits;
+use crate::{RingCapacity, WaitStrategy};
 
 /// The defaults show today's way and its two rivals on single calls and on three kinds of execution: many small reads (`erc20`),
 /// the smallest contract (`storage`), whole-table rewrites (`llm_erc20`). Everything else is a flag away.
@@ -35,7 +35,7 @@ pub(super) struct CompareArgs {
     /// What serves a connection
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [HostKind::Thread])]
     hosts: Vec<HostKind>,
-    /// What GenVM does: read:BYTES, write:BYTES, trace:NAME
+    /// What GenVM does: read:BYTES, write:BYTES, ping:BYTES (the bare stream), connect, trace:NAME
     /// [default: read:32,write:32,read:4096,read:65536,trace:erc20,trace:storage,trace:llm_erc20]
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<Workload>,
@@ -45,52 +45,54 @@ pub(super) struct CompareArgs {
     /// Microseconds for which GenVM computes between two calls
     #[arg(long, value_delimiter = ',', default_values_t = [0], value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     think: Vec<u64>,
+    /// Reads that go out before the first is answered (read:BYTES only)
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=256))]
+    in_flight: Vec<u32>,
+    /// Connections at once, a thread of GenVM's side each
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=4096))]
+    connections: Vec<u32>,
     /// An execution trace from a CSV file, as the workload trace:STEM
     #[arg(long, value_name = "FILE")]
     trace_file: Option<PathBuf>,
+    /// Microseconds for which the adaptive wait polls [default: the library's]
+    #[arg(long, value_name = "US", value_delimiter = ',', value_parser = micros)]
+    spin_us: Vec<f64>,
+    /// Microseconds for which it then yields the processor between polls [default: the library's]
+    #[arg(long, value_name = "US", value_delimiter = ',', value_parser = micros)]
+    yield_us: Vec<f64>,
+    /// KiB of each ring of shared memory, a power of two [default: the library's]
+    #[arg(long, value_name = "KIB", value_delimiter = ',', value_parser = ring_kib)]
+    ring_kib: Vec<u32>,
     /// Few workloads, two rounds, at most 25 s
     #[arg(long)]
     quick: bool,
     /// Seconds that the whole run may take [default: 85, quick: 20]
     #[arg(long, value_name = "SECONDS")]
     time: Option<u64>,
-    /// Rounds; every cell is measured once in each [default: 5, quick: 2]
+    /// Rounds; every cell is measured in each [default: 5, quick: 2]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Seed of the order in which cells are measured [default: from the clock]
     #[arg(long)]
     seed: Option<u64>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
     /// Write every row, the machine and the command to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// A line of the result: one cell over all rounds. Times in nanoseconds; CPU time and switches a call.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Row {
-    #[serde(flatten)]
-    pub(super) cell: Cell,
-    pub(super) in_flight: u32,
-    pub(super) calls: u64,
-    pub(super) p50_ns: Option<u64>,
-    pub(super) p90_ns: Option<u64>,
-    pub(super) p99_ns: Option<u64>,
-    pub(super) p999_ns: Option<u64>,
-    pub(super) max_ns: Option<u64>,
-    pub(super) mean_ns: Option<f64>,
-    pub(super) floor_ns: Option<f64>,
-    pub(super) ratio_floor: Option<f64>,
-    pub(super) ratio_uds: Option<f64>,
-    pub(super) client_cpu_ns: Option<f64>,
-    pub(super) host_cpu_ns: Option<f64>,
-    pub(super) client_switches: Option<f64>,
-    pub(super) host_switches: Option<f64>,
-    /// Rounds that failed.
-    pub(super) errors: u32,
-    /// Why the first of them did.
-    pub(super) error: Option<String>,
-    /// Median time of a whole execution, connecting included.
-    pub(super) execution_ns: Option<f64>,
+fn micros(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(us) if (0.0..=1e6).contains(&us) => Ok(us),
+        _ => Err(format!("`{text}` is no time: 0 to 1000000 µs")),
+    }
+}
+
+fn ring_kib(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok().filter(|&kib| ring(kib).is_some());
+    size.ok_or_else(|| format!("`{text}` is no ring: a power of two from 4 to 1048576"))
 }
 
 #[derive(Debug, Serialize)]
@@ -98,19 +100,12 @@ pub(super) struct Report {
     pub(super) command: Vec<String>,
     pub(super) machine: Machine,
     pub(super) seed: u64,
+    /// Those that were begun.
     pub(super) rounds: u32,
+    pub(super) took_s: f64,
     /// What reading the clock costs: a part of every percentile, taken off before ratios are formed.
     pub(super) timer_ns: f64,
     pub(super) rows: Vec<Row>,
-}
-
-/// A cell in a round.
-#[derive(Debug)]
-struct Sample {
-    cell: usize,
-    round: u32,
-    floor: Option<f64>,
-    result: Result<(Measured, Usage)>,
 }
 
 /// How a comparison ended, if it came to a table.
@@ -127,10 +122,11 @@ pub(super) enum Ended {
 /// The verb.
 pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let cells = cells(&args)?;
-    let file_stem = args.trace_file.as_deref().map(Trace::from_file).transpose()?.map(|trace| trace.name);
+    let file = args.trace_file.as_deref().map(|path| Ok::<_, anyhow::Error>((Trace::from_file(path)?.name, path)));
+    let file = file.transpose()?.map(|(name, path)| (name, path.to_owned()));
     for cell in &cells {
-        if let Workload::Trace(name) = &cell.workload
-            && file_stem.as_deref() != Some(name)
+        if let Workload::Trace(name) = &cell.situation.workload
+            && file.as_ref().is_none_or(|(known, _)| known != name)
         {
             Trace::built_in(name)?;
         }
@@ -150,47 +146,71 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let flag = interrupted.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("cannot handle signals")?;
     let directory = tempfile::Builder::new().prefix("transport-lab-").tempdir()?;
-    let lab = Lab { cores: cores(), directory: directory.path(), trace_file: args.trace_file.as_deref(), file_stem };
+    let mut visits = Visits {
+        cells: &cells,
+        cores: cores(),
+        directory: directory.path(),
+        trace_file: file,
+        interrupted: &interrupted,
+        samples: Vec::new(),
+        failures: Vec::new(),
+    };
 
     let started = Instant::now();
-    let runs = cells.len() as u32 * rounds;
-    let progress = progress(runs.into(), "cells");
-    let mut samples = Vec::with_capacity(runs as usize);
+    // Cells of one situation come one after another.
+    let groups: Vec<Vec<usize>> = (0..cells.len())
+        .collect::<Vec<_>>()
+        .chunk_by(|&a, &b| cells[a].situation == cells[b].situation)
+        .map(<[usize]>::to_vec)
+        .collect();
+    let mut left = cells.len() as u32 * rounds;
+    let progress = progress(left.into(), "cells");
+    let mut begun = 0;
     'rounds: for round in 0..rounds {
-        for cell in shuffled(cells.len(), seed.wrapping_add(u64::from(round) << 32)) {
+        if round > 0 && started.elapsed() >= budget {
+            break;
+        }
+        begun += 1;
+        let seed = seed.wrapping_add(u64::from(round) << 32);
+        for group in shuffled(groups.len(), seed) {
+            let cells = &groups[group];
+            progress.set_message(visits.cells[cells[0]].situation.to_string());
             // What is left, shared among what is left: slow cells make the later ones shorter.
-            let left = budget.saturating_sub(started.elapsed()) / (runs - samples.len() as u32);
-            progress.set_message(cells[cell].to_string());
-            let floor = lab.floor();
-            let result = lab.measure(&cells[cell], left);
+            let time = budget.saturating_sub(started.elapsed()) * cells.len() as u32 / left;
+            visits.visit(cells, round, seed ^ (group as u64) << 20, time);
             if interrupted.load(Ordering::SeqCst) {
-                break 'rounds; // what a signal to the whole group has cut short is no measurement
+                break 'rounds;
             }
-            samples.push(Sample { cell, round, floor, result });
-            progress.inc(1);
+            left -= cells.len() as u32;
+            progress.inc(cells.len() as u64);
         }
     }
     progress.finish_and_clear();
+    let Visits { samples, failures, .. } = visits;
     drop(directory);
 
-    let timer_ns =
-        median(&mut samples.iter().filter_map(|s| Some(s.result.as_ref().ok()?.0.timer_ns)).collect::<Vec<_>>());
-    let mut rows = rows(&cells, &samples, timer_ns);
-    rows.retain(|row| row.calls > 0 || row.errors > 0); // an interrupted run has not come to all of them
-    let report = Report { command: std::env::args().collect(), machine: Machine::look(), seed, rounds, timer_ns, rows };
-    table::print(&report, started.elapsed())?;
+    let report = Report {
+        command: std::env::args().collect(),
+        machine: Machine::look(),
+        seed,
+        rounds: begun,
+        took_s: started.elapsed().as_secs_f64(),
+        timer_ns: median(&mut samples.iter().map(|sample| sample.slice.clock_ns).collect::<Vec<_>>()),
+        rows: rows(&cells, &samples, &failures),
+    };
+    show::print(&report, args.format)?;
     if let Some((mut file, path)) = json {
         let text = serde_json::to_string_pretty(&report)?;
         writeln!(file, "{text}").with_context(|| format!("cannot write {}", path.display()))?;
     }
     if interrupted.load(Ordering::SeqCst) {
-        eprintln!("interrupted: {} of {runs} measurements were finished", samples.len());
+        eprintln!("interrupted in round {begun} of {rounds}: {} slices were finished", samples.len());
         return Ok(Ended::Interrupted);
     }
-    Ok(if report.rows.iter().all(|row| row.errors == 0) { Ended::Measured } else { Ended::Failed })
+    Ok(if failures.is_empty() { Ended::Measured } else { Ended::Failed })
 }
 
-/// Every combination that was asked for, once.
+/// Every combination that was asked for and makes sense, once; situation by situation.
 fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
     let default = if args.quick {
         "read:32,write:32,trace:storage"
@@ -204,17 +224,64 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
     if args.placements.contains(&Placement::Split) && cores().len() < 2 {
         bail!("this process may use one core only, so nothing can be split; choose --placements same");
     }
-    let mut cells = Vec::new();
-    let mut seen = HashSet::new();
-    for workload in &workloads {
+    let ways = ways(args);
+    let mut situations: Vec<Situation> = Vec::new();
+    for workload in workloads {
+        let in_flight: Vec<u32> = args.in_flight.iter().copied().filter(|n| *n == 1 || workload.pipelines()).collect();
+        // Of the default workloads those are left out that cannot be what was asked for.
+        ensure!(
+            !in_flight.is_empty() || args.workloads.is_empty(),
+            "{workload} has one call in flight; more work with read:BYTES"
+        );
         for &placement in &args.placements {
             for &think_us in &args.think {
-                for &host in &args.hosts {
-                    for &transport in &args.transports {
-                        for &wait in &args.waits {
-                            let cell = Cell { transport, wait, host, workload: workload.clone(), placement, think_us };
-                            if seen.insert(cell.clone()) {
-                                cells.push(cell);
+                for &in_flight in &in_flight {
+                    for &connections in &args.connections {
+                        let workload = workload.clone();
+                        let situation = Situation { workload, placement, think_us, in_flight, connections };
+                        if !situations.contains(&situation) {
+                            situations.push(situation);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let most = situations.iter().map(|situation| situation.in_flight).max().unwrap_or(1);
+    if let Some(kib) = args.ring_kib.iter().find(|kib| **kib * 1024 < most * ROOM_IN_FLIGHT) {
+        bail!("{most} requests in flight need a ring of {} KiB, not {kib}", (most * ROOM_IN_FLIGHT).div_ceil(1024));
+    }
+    let cell = |situation: &Situation, way: &Way| Cell { way: *way, situation: situation.clone() };
+    Ok(situations.iter().flat_map(|situation| ways.iter().map(move |way| cell(situation, way))).collect())
+}
+
+/// Every way that was asked for, with the budgets and sizes that matter to it.
+fn ways(args: &CompareArgs) -> Vec<Way> {
+    let WaitStrategy::Adaptive { spin, yield_for, .. } = WaitStrategy::ADAPTIVE else {
+        unreachable!("its name says so")
+    };
+    let some = |asked: &[f64], default: Duration| match asked {
+        [] => vec![Some(default.as_nanos() as f64 / 1e3)],
+        asked => asked.iter().copied().map(Some).collect(),
+    };
+    let budgets = (some(&args.spin_us, spin), some(&args.yield_us, yield_for));
+    let rings = match &args.ring_kib[..] {
+        [] => vec![Some(RingCapacity::DEFAULT.bytes() / 1024)],
+        asked => asked.iter().copied().map(Some).collect(),
+    };
+    let (no_budgets, no_rings) = ((vec![None], vec![None]), vec![None]);
+    let mut ways = Vec::new();
+    for &host in &args.hosts {
+        for &transport in &args.transports {
+            let rings = if transport.has_rings() { &rings } else { &no_rings };
+            for &wait in &args.waits {
+                let (spins, yields) = if wait == Wait::Adaptive { &budgets } else { &no_budgets };
+                for &ring_kib in rings {
+                    for &spin_us in spins {
+                        for &yield_us in yields {
+                            let way = Way { transport, wait, host, spin_us, yield_us, ring_kib };
+                            if !ways.contains(&way) {
+                                ways.push(way);
                             }
                         }
                     }
@@ -222,100 +289,8 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
             }
         }
     }
-    Ok(cells)
+    ways
 }
 
-struct Lab<'a> {
-    cores: Vec<usize>,
-    directory: &'a Path,
-    trace_file: Option<&'a Path>,
-    file_stem: Option<String>,
-}
-
-impl Lab<'_> {
-    fn floor(&self) -> Option<f64> {
-        let (first, last) = (*self.cores.first()?, *self.cores.last()?);
-        floor::measure(first, last, FLOOR_TIME)
-    }
-
-    /// One cell, with processes of its own, in about `time` altogether.
-    fn measure(&self, cell: &Cell, time: Duration) -> Result<(Measured, Usage)> {
-        let started = Instant::now();
-        let (host_core, client_core) = cell.cores(&self.cores);
-        let trace = match &cell.workload {
-            Workload::Trace(name) => {
-                let file = self.trace_file.filter(|_| self.file_stem.as_deref() == Some(name));
-                Some(TraceRef { name: name.clone(), file: file.map(Path::to_owned) })
-            }
-            _ => None,
-        };
-        let &Cell { wait, host, .. } = cell;
-        let (address, directory) = (cell.transport.address(self.directory), self.directory.to_owned());
-        let mut server = Worker::start(
-            "worker-host",
-            &HostJob { address, wait, host, core: host_core, trace: trace.clone(), directory },
-        )?;
-        let address: String = server.hear()?;
-        let workload = cell.workload.clone();
-        let think = cell.think();
-        // Starting, checking and warming up are measured by doing them: about as long again goes to ending.
-        let time = time.mul_f64(0.8).saturating_sub(started.elapsed() * 2).max(SHORTEST);
-        let job = ClientJob { address, wait, core: client_core, workload, trace, think, time };
-        let mut client = Worker::start("worker-client", &job)?;
-        client.hear::<()>()?;
-        let before: Usage = server.ask("usage")?;
-        let measured: Measured = client.ask("go")?;
-        let after: Usage = server.ask("usage")?;
-        Ok((measured, after.since(before)))
-    }
-}
-
-/// One row a cell: percentiles of the merged histogram, ratios as medians of what each round says of itself.
-fn rows(cells: &[Cell], samples: &[Sample], timer_ns: f64) -> Vec<Row> {
-    let p50 = |measured: &Measured| {
-        let mut latencies = Latencies::default();
-        latencies.merge(&measured.latencies);
-        (latencies.percentile(50.0) as f64 - timer_ns).max(1.0)
-    };
-    let ok = |sample: &Sample| sample.result.as_ref().ok().map(|(measured, _)| p50(measured));
-    let of = |cell: usize| samples.iter().filter(move |sample| sample.cell == cell);
-    let rows = cells.iter().enumerate().map(|(number, cell)| {
-        let done: Vec<_> = of(number).filter_map(|sample| sample.result.as_ref().ok()).collect();
-        let mut latencies = Latencies::default();
-        done.iter().for_each(|(measured, _)| latencies.merge(&measured.latencies));
-        let calls: u64 = done.iter().map(|(measured, _)| measured.calls).sum();
-        let some = |value: u64| (latencies.count() > 0).then_some(value);
-        let a_call = |total: i64| (calls > 0).then(|| total as f64 / calls as f64);
-        let median_of = |mut values: Vec<f64>| (!values.is_empty()).then(|| median(&mut values));
-        let baseline = cells.iter().position(|other| other.is_baseline_of(cell));
-        let ratios_uds = of(number).filter_map(|sample| {
-            let baseline = of(baseline?).find(|other| other.round == sample.round)?;
-            Some(ok(sample)? / ok(baseline)?)
-        });
-        Row {
-            cell: cell.clone(),
-            in_flight: 1,
-            calls,
-            p50_ns: some(latencies.percentile(50.0)),
-            p90_ns: some(latencies.percentile(90.0)),
-            p99_ns: some(latencies.percentile(99.0)),
-            p999_ns: some(latencies.percentile(99.9)),
-            max_ns: some(latencies.max()),
-            mean_ns: median_of(done.iter().map(|(measured, _)| measured.mean_ns).collect()),
-            floor_ns: median_of(of(number).filter_map(|sample| sample.floor).collect()),
-            ratio_floor: median_of(of(number).filter_map(|sample| Some(ok(sample)? / sample.floor?)).collect()),
-            ratio_uds: median_of(ratios_uds.collect()),
-            client_cpu_ns: a_call(done.iter().map(|(measured, _)| measured.usage.cpu_ns).sum()),
-            host_cpu_ns: a_call(done.iter().map(|(_, usage)| usage.cpu_ns).sum()),
-            client_switches: a_call(done.iter().map(|(measured, _)| measured.usage.switches).sum()),
-            host_switches: a_call(done.iter().map(|(_, usage)| usage.switches).sum()),
-            errors: of(number).filter(|sample| sample.result.is_err()).count() as u32,
-            error: of(number).find_map(|sample| sample.result.as_ref().err().map(super::cli::explain)),
-            execution_ns: median_of(done.iter().filter_map(|(measured, _)| measured.execution_ns).collect()),
-        }
-    });
-    rows.collect()
-}
-
-const FLOOR_TIME: Duration = Duration::from_millis(4);
-const SHORTEST: Duration = Duration::from_millis(10);
+/// Bytes of a ring for each request in flight, so that sending never waits for room: 62, their header, and the rest of their line.
+const ROOM_IN_FLIGHT: u32 = 128;

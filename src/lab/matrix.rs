@@ -1,4 +1,4 @@
-//! What is compared: a [`Cell`] is one combination of transport, waiting, host, workload, placement and think time.
+//! What is compared: a [`Cell`] is a [`Way`] to reach a host in a [`Situation`], the same for every way.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
-use crate::WaitStrategy;
+use crate::{RingCapacity, StreamOptions, WaitStrategy};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,13 +25,17 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// An address of this kind for a host whose files may go into `directory`.
-    pub(super) fn address(self, directory: &Path) -> String {
-        let path = directory.join("host.sock");
+    pub(super) fn has_rings(self) -> bool {
+        matches!(self, Self::Shm | Self::ShmNamed)
+    }
+
+    /// An address of this kind for a host whose socket may be at `path`.
+    pub(super) fn address(self, path: &Path) -> String {
+        let path = path.display();
         match self {
-            Self::Uds => format!("unix://{}", path.display()),
-            Self::Shm => format!("shm://{}", path.display()),
-            Self::ShmNamed => format!("shm-named://{}", path.display()),
+            Self::Uds => format!("unix://{path}"),
+            Self::Shm => format!("shm://{path}"),
+            Self::ShmNamed => format!("shm-named://{path}"),
             Self::Tcp => "tcp://127.0.0.1:0".to_owned(),
         }
     }
@@ -49,6 +53,7 @@ pub(super) enum Wait {
 }
 
 impl Wait {
+    /// As the library does it by default.
     pub(super) fn strategy(self) -> WaitStrategy {
         match self {
             Self::Park => WaitStrategy::Park,
@@ -97,8 +102,27 @@ pub(super) enum Workload {
     Read(u32),
     /// `write:N`: writes of N bytes.
     Write(u32),
+    /// `ping:N`: N bytes out and N bytes back over the bare stream, without the protocol.
+    Ping(u32),
+    /// `connect`: a connection, its first read of 32 bytes, and its end.
+    Connect,
     /// `trace:NAME`: recorded executions.
     Trace(String),
+}
+
+impl Workload {
+    /// Whether it can have several calls on their way at once.
+    pub(super) fn pipelines(&self) -> bool {
+        matches!(self, Self::Read(_))
+    }
+
+    /// Bytes that every call has to copy, if copying them is what takes the time.
+    pub(super) fn bulk(&self) -> Option<usize> {
+        match *self {
+            Self::Read(n) | Self::Write(n) if n >= BULK => Some(n as usize),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Workload {
@@ -112,10 +136,15 @@ impl FromStr for Workload {
         match text.split_once(':') {
             Some(("read", n)) => size(n).map(Self::Read),
             Some(("write", n)) => size(n).map(Self::Write),
+            Some(("ping", n)) => size(n).map(Self::Ping),
+            None if text == "connect" => Ok(Self::Connect),
             Some(("trace", name)) if !name.is_empty() => Ok(Self::Trace(name.to_owned())),
             _ => {
                 let traces: Vec<_> = Trace::names().map(|name| format!("trace:{name}")).collect();
-                Err(format!("unknown workload; known: read:BYTES, write:BYTES, {}", traces.join(", ")))
+                Err(format!(
+                    "unknown workload; known: read:BYTES, write:BYTES, ping:BYTES, connect, {}",
+                    traces.join(", ")
+                ))
             }
         }
     }
@@ -140,30 +169,71 @@ impl fmt::Display for Workload {
         match self {
             Self::Read(n) => f.pad(&format!("read:{n}")),
             Self::Write(n) => f.pad(&format!("write:{n}")),
+            Self::Ping(n) => f.pad(&format!("ping:{n}")),
+            Self::Connect => f.pad("connect"),
             Self::Trace(name) => f.pad(&format!("trace:{name}")),
         }
     }
 }
 
-/// One thing that is measured, again in every round.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Cell {
+/// How GenVM reaches its host: what is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Way {
     pub(super) transport: Transport,
     pub(super) wait: Wait,
     pub(super) host: HostKind,
+    /// Budgets of the adaptive wait at both ends.
+    pub(super) spin_us: Option<f64>,
+    pub(super) yield_us: Option<f64>,
+    /// Size of each ring of shared memory.
+    pub(super) ring_kib: Option<u32>,
+}
+
+impl Way {
+    /// Today's way: the Unix socket, sleeping at once.
+    pub(super) fn today(host: HostKind) -> Self {
+        Self { transport: Transport::Uds, wait: Wait::Park, host, spin_us: None, yield_us: None, ring_kib: None }
+    }
+
+    /// What both ends ask of their streams.
+    pub(super) fn stream_options(&self) -> StreamOptions {
+        let mut options = StreamOptions::default();
+        let micros = |us: f64| Duration::from_nanos((us * 1e3) as u64);
+        options.wait = Some(match (self.wait, self.spin_us, self.yield_us) {
+            (Wait::Adaptive, Some(spin), Some(yield_for)) => {
+                WaitStrategy::Adaptive { spin: micros(spin), yield_for: micros(yield_for) }
+            }
+            (wait, ..) => wait.strategy(),
+        });
+        if let Some(capacity) = self.ring_kib.and_then(ring) {
+            options.ring_capacity = capacity;
+        }
+        options
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.transport, self.wait)?;
+        if self.host == HostKind::Tokio { write!(f, " tokio") } else { Ok(()) }
+    }
+}
+
+/// Where it has to show what it can: what ways are compared in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Situation {
     pub(super) workload: Workload,
     pub(super) placement: Placement,
     pub(super) think_us: u64,
+    /// Calls on their way at once, on one connection.
+    pub(super) in_flight: u32,
+    /// Connections at once.
+    pub(super) connections: u32,
 }
 
-impl Cell {
+impl Situation {
     pub(super) fn think(&self) -> Duration {
         Duration::from_micros(self.think_us)
-    }
-
-    /// What today's way costs in the same situation: the Unix socket, sleeping at once.
-    pub(super) fn is_baseline_of(&self, other: &Self) -> bool {
-        *self == Self { transport: Transport::Uds, wait: Wait::Park, ..other.clone() }
     }
 
     /// Cores of host and GenVM side.
@@ -175,14 +245,87 @@ impl Cell {
             Placement::Free => (None, None),
         }
     }
+
+    /// Whether the distance between two known cores is a part of every call.
+    pub(super) fn has_distance(&self) -> bool {
+        self.placement == Placement::Split && self.connections == 1
+    }
+}
+
+impl fmt::Display for Situation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, ", self.workload)?;
+        f.write_str(match self.placement {
+            Placement::Split => "a core each",
+            Placement::Same => "both on one core",
+            Placement::Free => "placed by the scheduler",
+        })?;
+        if self.think_us > 0 {
+            write!(f, ", {} µs of thinking between calls", self.think_us)?;
+        }
+        if self.in_flight > 1 {
+            write!(f, ", {} in flight", self.in_flight)?;
+        }
+        if self.connections > 1 {
+            write!(f, ", {} connections", self.connections)?;
+        }
+        Ok(())
+    }
+}
+
+/// One thing that is measured, again in every round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cell {
+    #[serde(flatten)]
+    pub(super) way: Way,
+    #[serde(flatten)]
+    pub(super) situation: Situation,
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transport, wait, host, workload, placement, think_us } = self;
-        write!(f, "{transport} {wait} {host} {workload} {placement} think {think_us} µs")
+        write!(f, "{}: {}", self.way, self.situation)
     }
+}
+
+/// How far apart the two cores were, by the time that a cache line took between them and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Distance {
+    /// Two threads of one core
+    Siblings,
+    /// Cores that share a cache
+    Near,
+    /// Cores that do not
+    Far,
+}
+
+impl Distance {
+    pub(super) fn of(floor_ns: f64) -> Self {
+        match floor_ns {
+            ns if ns < 50.0 => Self::Siblings,
+            ns if ns < 250.0 => Self::Near,
+            _ => Self::Far,
+        }
+    }
+}
+
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Siblings => "sibling threads",
+            Self::Near => "near cores",
+            Self::Far => "far cores",
+        })
+    }
+}
+
+/// A ring of so many KiB, if there can be one.
+pub(super) fn ring(kib: u32) -> Option<RingCapacity> {
+    RingCapacity::new(kib.checked_mul(1024)?)
 }
 
 /// More than any recorded call; the protocol's own limit is four times this.
 const MAX_SIZE: u32 = 16 << 20;
+/// From here on copying takes longer than passing a line.
+const BULK: u32 = 4096;

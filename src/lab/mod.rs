@@ -8,12 +8,18 @@
 //! | `data` | the bytes behind a trace: addresses, slots and contents, all functions of their place |
 //! | `player` | plays executions through a `HostClient` |
 //! | `model` | what storage must contain, independently of `HostState` |
-//! | `floor` | one cache line between two cores |
+//! | `serving` | what the connections of a host get |
+//! | `workload` | what GenVM does, step by step |
+//! | `floor` | what two cores can do at best: pass a line, copy bytes |
 //! | `stats` | medians, and histograms that travel between processes |
 //! | `process` | CPU time, affinity, and children that do not outlive us |
-//! | `matrix` | what is compared: transports, waits, hosts, workloads, placements |
+//! | `matrix` | what is compared: ways to reach a host, in situations |
+//! | `slice` | a few milliseconds of calls |
 //! | `worker` | the two measured processes |
-//! | `compare`, `table` | rounds, rows, and how they are shown |
+//! | `visit` | all ways in one situation, taking turns |
+//! | `rows` | from slices to rows, by distance of the cores |
+//! | `compare` | the verb: rounds of visits |
+//! | `show`, `table` | rows for programs and for people |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
@@ -28,7 +34,13 @@ mod model;
 mod player;
 mod process;
 mod replay;
+mod rows;
+mod serving;
+mod show;
+mod slice;
 mod stats;
 mod table;
 mod trace;
+mod visit;
 mod worker;
+mod workload;

@@ -1,66 +1,112 @@
-//! The table of `lab compare`, for people: one block a workload and placement, one line a way.
+//! The table of `lab compare`, for people: one block a situation and distance, one line a way. Narrower than the rows: those have
+//! everything.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::compare::{Report, Row};
+use super::compare::Report;
+use super::matrix::{Distance, Placement, Situation};
+use super::rows::Row;
 
-/// Prints the table and what one has to know to read it.
-pub(super) fn print(report: &Report, took: Duration) -> io::Result<()> {
-    let text = render(report, took);
-    match io::stdout().write_all(text.as_bytes()) {
-        // `| head` is no error of ours.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Plain,
+    Markdown,
 }
 
-fn render(report: &Report, took: Duration) -> String {
+/// The table, and what one has to know to read it.
+pub(super) fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
-    let mut rows = &report.rows[..];
-    while let Some(first) = rows.first() {
-        let group = |row: &Row| (row.cell.workload.clone(), row.cell.placement, row.cell.think_us);
-        let end = rows.iter().position(|row| group(row) != group(first)).unwrap_or(rows.len());
-        let think = match first.cell.think_us {
-            0 => String::new(),
-            us => format!(", {us} µs of thinking between calls"),
-        };
-        let _ = writeln!(out, "{}, {}{think}", first.cell.workload, placement(first));
-        let _ = writeln!(out, "{}\n", block(&rows[..end]));
-        rows = &rows[end..];
+    let mut left_out = 0;
+    for rows in report.rows.chunk_by(|a, b| a.cell.situation == b.cell.situation) {
+        let all: usize = rows.iter().map(|row| row.slices).sum();
+        let mut distances: Vec<_> = rows.iter().map(|row| row.distance).collect();
+        distances.sort_unstable();
+        distances.dedup();
+        for distance in distances {
+            let block: Vec<_> = rows.iter().filter(|row| row.distance == distance).collect();
+            let share: usize = block.iter().map(|row| row.slices).sum();
+            let failed = block.iter().any(|row| row.slices == 0);
+            if (share as f64) < WORTH_SHOWING * all as f64 && !failed {
+                left_out += 1;
+                continue;
+            }
+            let mark = if style == Style::Markdown { "### " } else { "" };
+            let _ = writeln!(out, "{mark}{}", title(&rows[0].cell.situation, distance, &block));
+            let gap = if style == Style::Markdown { "\n" } else { "" };
+            let _ = writeln!(out, "{gap}{}\n", table(&block, style));
+        }
     }
-    legend(report, took, &mut out);
+    legend(report, left_out, &mut out);
     out
 }
 
-fn block(rows: &[Row]) -> Table {
+fn title(situation: &Situation, distance: Option<Distance>, block: &[&Row]) -> String {
+    let mut title = situation.to_string();
+    if let Some(distance) = distance {
+        let _ = write!(title, ", {distance}");
+    }
+    let range = |values: &mut dyn Iterator<Item = f64>| {
+        let (low, high) = values.fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+        if (low - high).abs() < 0.5 { format!("{high:.0}") } else { format!("{low:.0} to {high:.0}") }
+    };
+    let mut notes = Vec::new();
+    if has_floor(situation) && block.iter().any(|row| row.floor_ns.is_some()) {
+        notes.push(format!("floor {} ns", range(&mut block.iter().filter_map(|row| row.floor_ns))));
+    }
+    if block.iter().any(|row| row.copy_floor_ns.is_some()) && has_floor(situation) {
+        let mut copies: Vec<f64> = block.iter().filter_map(|row| row.copy_floor_ns).collect();
+        notes.push(format!("copy floor {}", nanos(super::stats::median(&mut copies))));
+    }
+    notes.push(format!("{} slices a way", range(&mut block.iter().map(|row| row.slices as f64))));
+    format!("{title} ({})", notes.join(", "))
+}
+
+/// Whether the floor between two cores has to do with the calls.
+fn has_floor(situation: &Situation) -> bool {
+    situation.placement != Placement::Same
+}
+
+fn table(rows: &[&Row], style: Style) -> Table {
+    let situation = &rows[0].cell.situation;
     let executions = rows.iter().any(|row| row.execution_ns.is_some());
+    let copies = has_floor(situation) && rows.iter().any(|row| row.ratio_copy_floor.is_some());
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let mut header = vec!["way", "p50", "p90", "p99", "p99.9", "max", "mean", "calls/s", "cpu", "host cpu", "switches"];
-    header.extend(["× floor", "× uds"]);
+    let preset = if style == Style::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING };
+    table.load_style(preset).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header = vec!["way", "p50", "p99", "p99.9", "mean", "calls/s", "cpu", "switches"];
+    if has_floor(situation) {
+        header.push("× floor");
+    }
+    if copies {
+        header.push("× copy");
+    }
+    header.push("× uds");
     if executions {
         header.push("execution");
     }
     let columns = header.len();
     table.set_header(header);
     for row in rows {
-        let mut cells = vec![way(row)];
-        if row.p50_ns.is_none() {
-            cells.push("failed".to_owned());
+        let mut cells = vec![way(row, rows)];
+        if row.slices == 0 {
+            cells.push(if row.errors > 0 { "failed" } else { "moved" }.to_owned());
         } else {
-            cells.extend(
-                [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns].map(|ns| time(ns.map(|ns| ns as f64))),
-            );
+            cells.extend([row.p50_ns, row.p99_ns, row.p999_ns].map(|ns| time(ns.map(|ns| ns as f64))));
             cells.push(time(row.mean_ns));
-            cells.push(row.mean_ns.map_or_else(dash, |ns| count(1e9 / ns)));
-            cells.extend([row.client_cpu_ns, row.host_cpu_ns].map(time));
+            cells.push(row.calls_per_s.map_or_else(dash, count));
+            cells.push(time(row.client_cpu_ns.zip(row.host_cpu_ns).map(|(client, host)| client + host)));
             let switches = row.client_switches.zip(row.host_switches).map(|(client, host)| client + host);
             cells.push(switches.map_or_else(dash, |n| format!("{n:.2}")));
-            cells.extend([row.ratio_floor, row.ratio_uds].map(|ratio| ratio.map_or_else(dash, ratio_text)));
+            let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, ratio_text);
+            if has_floor(situation) {
+                cells.push(ratio(row.ratio_floor));
+            }
+            if copies {
+                cells.push(ratio(row.ratio_copy_floor));
+            }
+            cells.push(ratio(row.ratio_uds));
             if executions {
                 cells.push(time(row.execution_ns));
             }
@@ -73,45 +119,59 @@ fn block(rows: &[Row]) -> Table {
     table
 }
 
-fn legend(report: &Report, took: Duration, out: &mut String) {
-    let floors: Vec<f64> = report.rows.iter().filter_map(|row| row.floor_ns).collect();
-    let floor = match (floors.iter().copied().reduce(f64::min), floors.iter().copied().reduce(f64::max)) {
-        (Some(low), Some(high)) => {
-            format!("floor: one cache line between two cores and back, {low:.0} to {high:.0} ns here")
-        }
-        _ => "no floor: this process may use one core only".to_owned(),
+/// The way of a row, with what tells it from others of the same name.
+fn way(row: &Row, rows: &[&Row]) -> String {
+    let way = row.cell.way;
+    let mut text = way.to_string();
+    let others = || {
+        rows.iter().map(|row| row.cell.way).filter(|other| (other.transport, other.wait) == (way.transport, way.wait))
     };
+    if let (Some(spin), Some(yields)) = (way.spin_us, way.yield_us)
+        && others().any(|other| (other.spin_us, other.yield_us) != (way.spin_us, way.yield_us))
+    {
+        let _ = write!(text, " {spin}+{yields} µs");
+    }
+    if let Some(ring) = way.ring_kib
+        && others().any(|other| other.ring_kib != way.ring_kib)
+    {
+        let _ = write!(text, " {ring} KiB");
+    }
+    text
+}
+
+fn legend(report: &Report, left_out: usize, out: &mut String) {
     let _ = writeln!(
         out,
-        "Times are round trips of one call, host and GenVM side being two processes; p50 to max include {:.0} ns for the\n\
-         clock, which the ratios leave out; mean is over untimed batches. cpu, host cpu and switches (of both) are a call.\n\
-         {floor}.\n\
-         × uds: against the Unix socket that sleeps (park), as today, in the same round. Ratios are medians over {} rounds.\n\
-         {}; seed {}, {:.0} s.",
+        "Times are of one call and its answer between two processes. p50 to p99.9 include {:.0} ns for the clock, which\n\
+         ratios leave out; mean is over calls timed in batches. cpu and switches are those of both processes, a call.\n\
+         × floor: against one cache line bounced between the same two cores, right before and right after.\n\
+         × uds: against the Unix socket that sleeps (park), as today, at the same distance in the same round.",
         report.timer_ns,
-        report.rounds,
-        report.machine,
-        report.seed,
-        took.as_secs_f64(),
     );
-    for row in report.rows.iter().filter(|row| row.errors > 0) {
+    if report.rows.iter().any(|row| row.ratio_copy_floor.is_some() && has_floor(&row.cell.situation)) {
+        let _ = writeln!(
+            out,
+            "× copy: against copying the bytes into shared memory on one core and out of it on the other."
+        );
+    }
+    let slices: usize = report.rows.iter().map(|row| row.slices).sum();
+    let cells = report.rows.chunk_by(|a, b| a.cell == b.cell);
+    let moved: usize = cells.clone().map(|rows| rows[0].moved).sum();
+    if moved > 0 {
+        let _ = writeln!(out, "Of {} slices {moved} are left out because the cores moved meanwhile.", slices + moved);
+    }
+    if left_out > 0 {
+        let percent = WORTH_SHOWING * 100.0;
+        let _ = writeln!(
+            out,
+            "{left_out} tables with under {percent:.0} % of their situation's slices are not shown; --json has them."
+        );
+    }
+    let _ =
+        writeln!(out, "{}; {} rounds, seed {}, {:.0} s.", report.machine, report.rounds, report.seed, report.took_s);
+    for row in cells.map(|rows| &rows[0]).filter(|row| row.errors > 0) {
         let error = row.error.as_deref().unwrap_or("unknown");
         let _ = writeln!(out, "FAILED in {} of {} rounds: {}: {error}", row.errors, report.rounds, row.cell);
-    }
-}
-
-fn way(row: &Row) -> String {
-    use super::matrix::HostKind;
-    let host = if row.cell.host == HostKind::Tokio { " tokio" } else { "" };
-    format!("{} {}{host}", row.cell.transport, row.cell.wait)
-}
-
-fn placement(row: &Row) -> &'static str {
-    use super::matrix::Placement;
-    match row.cell.placement {
-        Placement::Split => "a core each",
-        Placement::Same => "both on one core",
-        Placement::Free => "placed by the scheduler",
     }
 }
 
@@ -155,6 +215,9 @@ fn ratio_text(ratio: f64) -> String {
         ratio => format!("{ratio:.4}"),
     }
 }
+
+/// The share of a situation's slices that makes a distance worth a table.
+const WORTH_SHOWING: f64 = 0.15;
 
 #[cfg(test)]
 mod tests {
