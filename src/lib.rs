@@ -18,7 +18,7 @@
 //! connection is one execution, and whoever may open the socket file is trusted as far as [`PeerPolicy`] says.
 //!
 //! Start with [`connect`] and [`listen`], which choose the transport by [`Address`]; [`transport`] is the contract
-//! that every transport keeps; [`protocol`] speaks to hosts and serves GenVMs.
+//! that every transport keeps; [`protocol`] speaks to hosts and serves GenVMs; [`storage`] makes fewer calls of them.
 //!
 //! [`connect`]: connection::connect
 //! [`listen`]: connection::listen
@@ -28,6 +28,12 @@ pub mod connection;
 pub mod error;
 #[cfg(all(unix, feature = "uds"))]
 pub mod fd;
+/// The doorway of the fuzz targets in `fuzz/`. Not part of the API.
+#[cfg(genvm_fuzz)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::shm::fuzzing::{greeting, ring};
+}
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod options;
@@ -41,6 +47,7 @@ pub mod shm;
     allow(dead_code, unused_imports, reason = "each transport uses a part")
 )]
 mod socket;
+pub mod storage;
 #[cfg(all(unix, feature = "shm"))]
 mod sync;
 #[cfg(all(unix, feature = "tcp"))]

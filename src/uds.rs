@@ -64,7 +64,7 @@ impl Transport for UnixTransport {
         let socket = UnixSocketListener::bind(address, path(address)?, options)?;
         #[cfg(feature = "shm")]
         if options.upgrades {
-            return Ok(Box::new(crate::shm::Rendezvous::new(socket, options)));
+            return Ok(Box::new(crate::shm::Rendezvous::new(socket, crate::shm::SegmentKind::Sealed, options)));
         }
         Ok(Box::new(SocketListener::new(socket, TransportKind::Unix, &options.stream)))
     }

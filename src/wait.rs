@@ -38,6 +38,23 @@ impl WaitStrategy {
     /// [`Adaptive`](Self::Adaptive) with 1 µs of spinning and 50 µs of yielding.
     pub const ADAPTIVE: Self = Self::Adaptive { spin: Duration::from_micros(1), yield_for: Duration::from_micros(50) };
 
+    /// How many polls come before the first look at a clock, whatever the strategy's budget: hot answers pay for no clock.
+    #[inline]
+    pub fn free_polls(self, alone: bool) -> u32 {
+        match self {
+            Self::Park => 0,
+            _ if alone => 0,
+            Self::Spin => FREE_POLLS,
+            Self::Adaptive { spin, .. } => {
+                if spin.is_zero() {
+                    0
+                } else {
+                    FREE_POLLS
+                }
+            }
+        }
+    }
+
     /// Whether this strategy ever sleeps.
     pub fn sleeps(self) -> bool {
         !matches!(self, Self::Spin)
@@ -101,7 +118,7 @@ impl Backoff {
     /// Whether it is time to look whether the peer lives: rarely, because that is a system call.
     #[inline]
     pub fn check_peer(&self) -> bool {
-        self.polls.is_multiple_of(if self.yielding { YIELDS_PER_PEER_CHECK } else { POLLS_PER_PEER_CHECK })
+        self.polls & (if self.yielding { YIELDS_PER_PEER_CHECK } else { POLLS_PER_PEER_CHECK } - 1) == 0
     }
 
     #[cold]
@@ -165,6 +182,7 @@ const FREE_POLLS: u32 = 32;
 const POLLS_PER_CLOCK: u32 = 16;
 const POLLS_PER_PEER_CHECK: u32 = 1 << 14;
 const YIELDS_PER_PEER_CHECK: u32 = 1 << 8;
+const _: () = assert!(POLLS_PER_PEER_CHECK.is_power_of_two() && YIELDS_PER_PEER_CHECK.is_power_of_two());
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use genvm_transport::{ConnectOptions, ListenOptions, Listener, connect, connect_async, listen};
-use support::{directory, shm_names, watchdog};
+use support::{descriptors_and_mappings, directory, shm_names, watchdog};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
@@ -17,18 +17,17 @@ use tokio::runtime::Runtime;
 #[derive(Debug, PartialEq, Eq)]
 struct Belongings {
     descriptors: usize,
-    /// Of shared memory. Others come and go with the allocator's arenas and the stacks of threads.
     mappings: usize,
     names: usize,
     files: Vec<std::ffi::OsString>,
 }
 
 fn belongings(directory: &Path) -> Belongings {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("our mappings");
+    let (descriptors, mappings) = descriptors_and_mappings();
     let ours = format!("genvm-{}-", std::process::id());
     Belongings {
-        descriptors: std::fs::read_dir("/proc/self/fd").expect("our descriptors").count(),
-        mappings: maps.lines().filter(|line| line.contains("/memfd:") || line.contains("/dev/shm/")).count(),
+        descriptors,
+        mappings,
         names: shm_names().iter().filter(|name| name.starts_with(&ours)).count(),
         files: std::fs::read_dir(directory).expect("the directory").flatten().map(|file| file.file_name()).collect(),
     }

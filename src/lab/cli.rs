@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{compare, host, replay, worker};
+use super::{compare, host, replay, study, worker};
 
 /// Compares transports between GenVM and its host, on recorded executions, between real processes.
 #[derive(Debug, Parser)]
@@ -22,10 +22,17 @@ enum Verb {
     Host(host::HostArgs),
     /// Play recorded executions against any host, ours or a foreign one
     Replay(replay::ReplayArgs),
+    /// Measure one design question by itself
+    #[command(subcommand)]
+    Study(study::Study),
     #[command(hide = true)]
     WorkerHost,
     #[command(hide = true)]
     WorkerClient,
+    #[command(hide = true)]
+    BellNear,
+    #[command(hide = true)]
+    BellFar(study::FarArgs),
     #[command(hide = true)]
     GuardSocket(host::GuardArgs),
 }
@@ -42,8 +49,11 @@ pub fn main() -> ExitCode {
         }),
         Verb::Host(args) => host::run(args).map(success),
         Verb::Replay(args) => replay::run(args).map(success),
+        Verb::Study(study) => study::run(study),
         Verb::WorkerHost => worker::host(),
         Verb::WorkerClient => worker::client(),
+        Verb::BellNear => study::near(),
+        Verb::BellFar(args) => study::far(&args).map(success),
         Verb::GuardSocket(args) => host::guard(&args).map(success),
     };
     match done {

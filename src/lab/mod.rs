@@ -6,7 +6,7 @@
 //! | `cli` | the verbs and their options |
 //! | `trace` | recorded executions, built in or from a file |
 //! | `data` | the bytes behind a trace: addresses, slots and contents, all functions of their place |
-//! | `player` | plays executions through a `HostClient` |
+//! | `calls`, `player` | plays executions through a `HostClient`, with or without a cache of pages |
 //! | `model` | what storage must contain, independently of `HostState` |
 //! | `serving` | what the connections of a host get |
 //! | `workload` | what GenVM does, step by step |
@@ -20,9 +20,11 @@
 //! | `rows` | from slices to rows, by distance of the cores |
 //! | `compare` | the verb: rounds of visits |
 //! | `show`, `table` | rows for programs and for people |
+//! | `study` | one design question each, by itself |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
+mod calls;
 pub mod cli;
 mod compare;
 mod data;
@@ -39,6 +41,7 @@ mod serving;
 mod show;
 mod slice;
 mod stats;
+mod study;
 mod table;
 mod trace;
 mod visit;

@@ -1,13 +1,14 @@
-//! [`Player`]: plays the calls of a trace through a `HostClient`. What a call needs is made ready before it is timed.
-
-use std::io::{Read, Write};
+//! [`Player`]: plays the calls of a trace through a `HostClient`, cached or not. What a call needs is made ready before it
+//! is timed.
 
 use anyhow::{Result, bail};
 
+use super::calls::Calls;
 use super::data;
 use super::model::Model;
 use super::trace::{Call, Trace};
-use crate::protocol::{Account, CallError, HostClient, LeaderResult, Method, ResultCode, SlotId, StorageMode};
+use crate::protocol::{Account, CallError, LeaderResult, Method, ResultCode, SlotId, StorageMode};
+use crate::storage::StorageError;
 
 /// Plays a trace, call by call.
 #[derive(Debug)]
@@ -74,51 +75,52 @@ impl<'t> Player<'t> {
 
     /// Makes the call that was made ready.
     #[inline]
-    pub(super) fn perform<S: Read + Write>(
+    pub(super) fn perform<C: Calls>(
         &mut self,
-        client: &mut HostClient<S>,
+        calls: &mut C,
         execution: usize,
         at: usize,
-    ) -> Result<Played, CallError> {
+    ) -> Result<Played, StorageError> {
         match self.trace.executions[execution].calls[at] {
             Call::Read { mode, account, slot, index, .. } => {
                 let (account, slot) = (&self.accounts[account as usize], &self.slots[slot as usize]);
-                client.storage_read(mode, account, slot, index, &mut self.buffer)?;
+                calls.read(mode, account, slot, index, &mut self.buffer)?;
                 Ok(Played::Read)
             }
             Call::Write { slot, index, .. } => {
-                client.storage_write(&self.slots[slot as usize], index, &self.buffer)?;
+                calls.write(&self.slots[slot as usize], index, &self.buffer)?;
                 Ok(Played::Done)
             }
             Call::Other { method, account, index, len, .. } => {
-                let result = self.other(client, execution, method, account, index, len);
+                let result = self.other(calls, execution, method, account, index, len);
                 match result {
-                    Err(CallError::Status { .. }) => Ok(Played::Status),
+                    Err(StorageError::Call(CallError::Status { .. })) => Ok(Played::Status),
                     other => other,
                 }
             }
         }
     }
 
-    fn other<S: Read + Write>(
+    fn other<C: Calls>(
         &self,
-        client: &mut HostClient<S>,
+        calls: &mut C,
         execution: usize,
         method: Method,
         account: u32,
         index: u32,
         len: u32,
-    ) -> Result<Played, CallError> {
+    ) -> Result<Played, StorageError> {
         let (bytes, account) = (&self.buffer[..], &self.accounts[account as usize]);
         let (split, json) = data::message_parts(len);
         let done = |()| Played::Done;
-        match method {
+        if method == Method::ConsumeResult {
+            // The first byte on the wire is the code.
+            let data = bytes.get(1..).unwrap_or_default();
+            return calls.finish(self.trace.executions[execution].result, data).map(done);
+        }
+        let client = calls.client();
+        let played = match method {
             Method::GetCalldata => client.get_calldata().map(Played::Reply),
-            Method::ConsumeResult => {
-                // The first byte on the wire is the code.
-                let data = bytes.get(1..).unwrap_or_default();
-                client.consume_result(self.trace.executions[execution].result, data).map(done)
-            }
             Method::GetLeaderNondetResult => client.get_leader_nondet_result(index).map(|result| match result {
                 LeaderResult::Result { code, mut data } => {
                     data.insert(0, code as u8);
@@ -144,14 +146,15 @@ impl<'t> Player<'t> {
             Method::RemainingFuelAsGen => {
                 client.remaining_fuel_as_gen().map(|fuel| Played::Reply(fuel.to_le_bytes().to_vec()))
             }
-            Method::StorageRead | Method::StorageWrite => unreachable!("calls of their own"),
-        }
+            Method::StorageRead | Method::StorageWrite | Method::ConsumeResult => unreachable!("calls of their own"),
+        };
+        Ok(played?)
     }
 
     /// Plays an execution and compares every byte read with `model`. Returns how many calls and bytes were compared.
-    pub(super) fn verify<S: Read + Write>(
+    pub(super) fn verify<C: Calls>(
         &mut self,
-        client: &mut HostClient<S>,
+        calls: &mut C,
         execution: usize,
         model: &mut Model,
         seeded: bool,
@@ -161,7 +164,7 @@ impl<'t> Player<'t> {
         for (at, &call) in self.trace.executions[execution].calls.iter().enumerate() {
             let place = || format!("execution {execution}, call {at} ({})", call.method());
             self.prepare(execution, at);
-            let played = match self.perform(client, execution, at) {
+            let played = match self.perform(calls, execution, at) {
                 Ok(played) => played,
                 Err(error) => bail!("{}: {error}", place()),
             };

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::calls::Calls;
+use super::data;
 use super::host::Failed;
 use super::matrix::Wait;
 use super::model::Model;
@@ -17,6 +19,7 @@ use super::stats::Latencies;
 use super::table::nanos;
 use super::trace::Trace;
 use crate::protocol::HostClient;
+use crate::storage::{CacheOptions, CacheStats, PageCache, PageSize, WriteMode};
 use crate::{ConnectOptions, connect};
 
 #[derive(Debug, Args)]
@@ -45,52 +48,66 @@ pub(super) struct ReplayArgs {
     /// How this end waits
     #[arg(long, value_enum, default_value_t = Wait::Adaptive)]
     wait: Wait,
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
+#[derive(Debug, Args)]
+struct CacheArgs {
+    /// Play through a cache of storage pages of so many bytes: a power of two from 32 to 4096; 0 for none
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    cache: u32,
+    /// When the cache sends writes on
+    #[arg(long, value_enum, default_value_t = Writes::Through)]
+    cache_writes: Writes,
+    /// How many pages more it reads when one is missing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    cache_ahead: u32,
+    /// Cache reads of the latest and the final state as well
+    #[arg(long)]
+    cache_latest: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Writes {
+    /// At once
+    Through,
+    /// All together before the result
+    Deferred,
+}
+
+impl CacheArgs {
+    /// What the cache is to be, if there is to be one.
+    fn options(&self) -> Result<Option<CacheOptions>> {
+        if self.cache == 0 {
+            return Ok(None);
+        }
+        let page_size = PageSize::new(self.cache)
+            .with_context(|| format!("--cache {}: neither 0 nor a power of two from 32 to 4096", self.cache))?;
+        let writes = match self.cache_writes {
+            Writes::Through => WriteMode::Through,
+            Writes::Deferred => WriteMode::Deferred,
+        };
+        let mut options = CacheOptions::default().with_page_size(page_size).with_writes(writes);
+        options.read_ahead = self.cache_ahead;
+        options.cache_latest = self.cache_latest;
+        Ok(Some(options))
+    }
 }
 
 /// The verb. An error says which execution and call.
 pub(super) fn run(args: ReplayArgs) -> Result<()> {
     let trace = Trace::load(args.trace.as_deref(), args.trace_file.as_deref())?;
-    let executions = args.executions.unwrap_or(0..trace.executions.len());
+    let executions = args.executions.clone().unwrap_or(0..trace.executions.len());
     ensure!(
         executions.start < executions.end && executions.end <= trace.executions.len(),
         "{} has executions 0..{}",
         trace.name,
         trace.executions.len()
     );
-    let options = ConnectOptions::default().with_wait(args.wait.strategy());
-    let mut model = Model::new(args.failed == Failed::Keep);
-    if args.seeded {
-        model.seed(&trace);
-    }
-    let mut player = Player::new(&trace);
-    let (mut total, mut latencies) = (Verified::default(), Latencies::default());
-    let progress = progress(executions.len() as u64, "executions");
-    let (started, count) = (Instant::now(), executions.len());
-    for execution in executions {
-        let stream = connect(&args.connect, &options).with_context(|| format!("execution {execution}"))?;
-        let mut client = HostClient::new(stream);
-        if args.verify {
-            let verified = player.verify(&mut client, execution, &mut model, args.seeded)?;
-            total.calls += verified.calls;
-            total.reads += verified.reads;
-            total.bytes += verified.bytes;
-            total.replies += verified.replies;
-            total.statuses += verified.statuses;
-        } else {
-            for at in 0..trace.executions[execution].calls.len() {
-                player.prepare(execution, at);
-                let before = Instant::now();
-                if let Err(error) = player.perform(&mut client, execution, at) {
-                    let method = trace.executions[execution].calls[at].method();
-                    bail!("execution {execution}, call {at} ({method}): {error}");
-                }
-                latencies.record(before.elapsed());
-                total.calls += 1;
-            }
-        }
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
+    let count = executions.len();
+    let started = Instant::now();
+    let Replay { total, latencies, saved, .. } = play(&trace, executions, &args)?;
     let wall = started.elapsed();
     println!("{}: {count} executions, {} calls in {wall:.2?} over {}", trace.name, total.calls, args.connect);
     if args.verify {
@@ -102,7 +119,101 @@ pub(super) fn run(args: ReplayArgs) -> Result<()> {
         let percentiles = [50.0, 99.0].map(|percent| nanos(latencies.percentile(percent) as f64));
         println!("a call: p50 {}, p99 {}, max {}", percentiles[0], percentiles[1], nanos(latencies.max() as f64));
     }
+    if args.cache.cache > 0 {
+        print_saved(&saved, total.calls, count);
+    }
     Ok(())
+}
+
+/// Plays executions one after another, a connection each.
+fn play<'t>(trace: &'t Trace, executions: Range<usize>, args: &ReplayArgs) -> Result<Replay<'t>> {
+    let options = ConnectOptions::default().with_wait(args.wait.strategy());
+    let cache = args.cache.options()?;
+    let mut replay = Replay {
+        model: Model::new(args.failed == Failed::Keep),
+        player: Player::new(trace),
+        verify: args.verify,
+        seeded: args.seeded,
+        total: Verified::default(),
+        latencies: Latencies::default(),
+        saved: CacheStats::default(),
+    };
+    if args.seeded {
+        replay.model.seed(trace);
+    }
+    let progress = progress(executions.len() as u64, "executions");
+    for execution in executions {
+        let stream = connect(&args.connect, &options).with_context(|| format!("execution {execution}"))?;
+        let mut client = HostClient::new(stream);
+        match &cache {
+            None => replay.play(&mut client, execution)?,
+            Some(options) => {
+                let account = data::account(trace.executions[execution].account);
+                let mut storage = PageCache::new(client, account, options.clone());
+                replay.play(&mut storage, execution)?;
+                replay.saved += storage.stats();
+            }
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(replay)
+}
+
+/// Means of an execution, with the cache and without.
+fn print_saved(stats: &CacheStats, calls: u64, executions: usize) {
+    let mean = |sum: u64| sum as f64 / executions as f64;
+    let kib = |bytes: u64| mean(bytes) / 1024.0;
+    println!(
+        "an execution with the cache: {:.1} calls instead of {:.1}; {:.1} reads instead of {:.1}, {:.1} writes instead of \
+         {:.1}; {:.2} KiB read instead of {:.2}, {:.2} written instead of {:.2}",
+        mean(calls - stats.calls_saved()),
+        mean(calls),
+        mean(stats.host_reads),
+        mean(stats.reads),
+        mean(stats.host_writes),
+        mean(stats.writes),
+        kib(stats.host_bytes_read),
+        kib(stats.bytes_read),
+        kib(stats.host_bytes_written),
+        kib(stats.bytes_written),
+    );
+}
+
+/// What playing executions needs and brings, whatever they are played through.
+struct Replay<'t> {
+    model: Model,
+    player: Player<'t>,
+    verify: bool,
+    seeded: bool,
+    total: Verified,
+    latencies: Latencies,
+    saved: CacheStats,
+}
+
+impl Replay<'_> {
+    fn play(&mut self, calls: &mut impl Calls, execution: usize) -> Result<()> {
+        if self.verify {
+            let verified = self.player.verify(calls, execution, &mut self.model, self.seeded)?;
+            self.total.calls += verified.calls;
+            self.total.reads += verified.reads;
+            self.total.bytes += verified.bytes;
+            self.total.replies += verified.replies;
+            self.total.statuses += verified.statuses;
+            return Ok(());
+        }
+        let recorded = &self.player.trace.executions[execution].calls;
+        for (at, call) in recorded.iter().enumerate() {
+            self.player.prepare(execution, at);
+            let before = Instant::now();
+            if let Err(error) = self.player.perform(calls, execution, at) {
+                bail!("execution {execution}, call {at} ({}): {error}", call.method());
+            }
+            self.latencies.record(before.elapsed());
+            self.total.calls += 1;
+        }
+        Ok(())
+    }
 }
 
 /// A bar on standard error, if that is a terminal.
@@ -118,4 +229,66 @@ pub(super) fn progress(length: u64, unit: &str) -> ProgressBar {
 fn range(text: &str) -> Result<Range<usize>, String> {
     let ends = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     ends.ok_or_else(|| format!("`{text}` is no range such as 0..100"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::matrix::HostKind;
+    use super::super::serving::{Service, World, serve_all};
+    use super::*;
+    use crate::{ListenOptions, Listener, listen};
+
+    /// Plays a trace against a host of its own, each byte compared.
+    fn verified(trace: &Trace, scheme: &str, seeded: bool, cache: CacheArgs) -> Verified {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = format!("{scheme}://{}/host.sock", directory.path().display());
+        let listener: Arc<dyn Listener> = Arc::from(listen(&address, &ListenOptions::default()).expect("listen"));
+        let service = Arc::new(Service::Host(World::new(seeded.then(|| trace.clone()), false, 0)));
+        let serving = listener.clone();
+        let host = std::thread::spawn(move || serve_all(serving, HostKind::Thread, service, |error| panic!("{error}")));
+        let args = ReplayArgs {
+            connect: address,
+            trace: None,
+            trace_file: None,
+            executions: None,
+            verify: true,
+            seeded,
+            failed: Failed::Drop,
+            wait: Wait::Adaptive,
+            cache,
+        };
+        let played = play(trace, 0..trace.executions.len(), &args);
+        listener.close();
+        host.join().expect("no panic").expect("served");
+        match played {
+            Ok(played) => played.total,
+            Err(error) => panic!("{}, {scheme}, seeded: {seeded}, {:?}: {error:#}", trace.name, args.cache),
+        }
+    }
+
+    #[test]
+    fn the_start_of_every_trace_reads_the_same_bytes_through_a_cache() {
+        use Writes::{Deferred, Through};
+        for name in Trace::names() {
+            let mut trace = Trace::built_in(name).expect("a trace");
+            // Up to the execution with call 2000.
+            let (mut count, mut calls) = (0, 0);
+            while count < trace.executions.len() && calls < 2000 {
+                calls += trace.executions[count].calls.len() as u64;
+                count += 1;
+            }
+            trace.executions.truncate(count);
+            for (scheme, seeded, cache, cache_writes, cache_ahead, cache_latest) in [
+                ("unix", true, 32, Through, 0, false),
+                ("shm", false, 32, Deferred, 0, true),
+                ("shm", true, 256, Deferred, 2, false),
+                ("unix", false, 4096, Through, 1, true),
+            ] {
+                let cache = CacheArgs { cache, cache_writes, cache_ahead, cache_latest };
+                assert_eq!(verified(&trace, scheme, seeded, cache).calls, calls);
+            }
+        }
+    }
 }

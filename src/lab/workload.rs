@@ -485,5 +485,5 @@ const FIRST_READ: usize = 32;
 const SAMPLE_CALLS: usize = 600;
 /// Of larger rings only this much is touched beforehand.
 const LAP: usize = 16 << 20;
-/// Fits into any socket's buffer and, twice, into all but the smallest rings.
+/// Fits into any ring and into any socket's buffer, so that sending it never waits for the echo to be read.
 const BURST: usize = 2 << 10;

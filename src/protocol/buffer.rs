@@ -15,6 +15,7 @@ impl InputBuffer {
     }
 
     /// Room to read into, never empty. Call [`filled`](Self::filled) with how much was used.
+    #[inline]
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         if self.end == self.bytes.len() {
             if self.start >= self.bytes.len() / 2 {
@@ -28,11 +29,13 @@ impl InputBuffer {
         &mut self.bytes[self.end..]
     }
 
+    #[inline]
     pub(crate) fn filled(&mut self, bytes: usize) {
         assert!(bytes <= self.bytes.len() - self.end, "a stream claims to have read more than it was given room for");
         self.end += bytes;
     }
 
+    #[inline]
     pub(crate) fn consume(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.end - self.start);
         self.start += bytes;
@@ -45,6 +48,7 @@ impl InputBuffer {
         }
     }
 
+    #[inline]
     pub(crate) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }

@@ -225,6 +225,11 @@ impl<S> HostClient<S> {
     pub fn get_ref(&self) -> &S {
         &self.replies.stream
     }
+
+    /// What it sends and accepts at most.
+    pub fn limits(&self) -> &Limits {
+        &self.replies.limits
+    }
 }
 
 impl<S> fmt::Debug for HostClient<S> {

@@ -45,6 +45,7 @@ pub enum Request<'a> {
 
 impl Request<'_> {
     /// Which method it is.
+    #[inline]
     pub const fn method(&self) -> Method {
         match self {
             Self::GetCalldata => Method::GetCalldata,
@@ -66,6 +67,7 @@ impl Request<'_> {
 
     /// Appends the request's bytes to `out`, or leaves `out` as it was: a request that [`decode`] would refuse under
     /// the same limits is refused here.
+    #[inline]
     pub fn encode(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         let start = out.len();
         let result = self.encode_fields(revision, limits, out);
@@ -75,6 +77,7 @@ impl Request<'_> {
         result
     }
 
+    #[inline]
     fn encode_fields(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         let method = self.method();
         let id = revision.id(method).ok_or(ProtocolError::NotInRevision { method, revision })?;
@@ -85,17 +88,21 @@ impl Request<'_> {
             Self::StorageRead { mode, account, slot, index, length } => {
                 check_length(method, "length", length.into(), limits)?;
                 check_range(method, index, length)?;
-                out.bytes(&[mode as u8]);
-                out.bytes(&account.0);
-                out.bytes(&slot.0);
-                out.u32(index);
-                out.u32(length);
+                let fields = out.fixed::<STORAGE_READ>();
+                fields[0] = mode as u8;
+                fields[1..21].copy_from_slice(&account.0);
+                fields[21..53].copy_from_slice(&slot.0);
+                fields[53..57].copy_from_slice(&index.to_le_bytes());
+                fields[57..].copy_from_slice(&length.to_le_bytes());
             }
             Self::StorageWrite { slot, index, data } => {
-                out.bytes(&slot.0);
-                out.u32(index);
-                let length = out.slice("data", data)?;
+                let length = check_length(method, "data", data.len() as u64, limits)?;
                 check_range(method, index, length)?;
+                let fields = out.fixed::<STORAGE_WRITE>();
+                fields[..32].copy_from_slice(&slot.0);
+                fields[32..36].copy_from_slice(&index.to_le_bytes());
+                fields[36..].copy_from_slice(&length.to_le_bytes());
+                out.bytes(data);
             }
             Self::ConsumeResult { code, data } => {
                 let length = check_length(method, "result", data.len() as u64 + 1, limits)?;
@@ -161,8 +168,13 @@ pub enum Decoded<'a> {
     Empty,
 }
 
+/// Bytes of fixed fields after the id.
+const STORAGE_READ: usize = 1 + 20 + 32 + 4 + 4;
+const STORAGE_WRITE: usize = 32 + 4 + 4;
+
 /// Reads the request at the start of `bytes`. Wrong bytes are reported as soon as they are there, a length beyond the
 /// limits before anything of what it announces has arrived.
+#[inline]
 pub fn decode<'a>(revision: Revision, bytes: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, ProtocolError> {
     let Some((&id, fields)) = bytes.split_first() else {
         return Ok(Decoded::Empty);
@@ -177,6 +189,7 @@ pub fn decode<'a>(revision: Revision, bytes: &'a [u8], limits: &Limits) -> Resul
 }
 
 /// The length of a slice, if `limits` allow it.
+#[inline]
 pub(crate) fn check_length(
     method: Method,
     field: &'static str,
@@ -198,6 +211,7 @@ pub(crate) fn check_fuel(method: Method, value: u64) -> Result<u64, ProtocolErro
     }
 }
 
+#[inline]
 fn check_range(method: Method, index: u32, length: u32) -> Result<(), ProtocolError> {
     if u64::from(index) + u64::from(length) <= 1 << 32 {
         Ok(())
@@ -216,14 +230,25 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
+    /// The next `N` bytes, to be filled in: one look at the vector's capacity for all of a request's fixed fields.
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> &mut [u8; N] {
+        let start = self.out.len();
+        self.out.resize(start + N, 0);
+        self.out[start..].first_chunk_mut().expect("N bytes were just added")
+    }
+
+    #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn u32(&mut self, value: u32) {
         self.bytes(&value.to_le_bytes());
     }
 
+    #[inline]
     fn slice(&mut self, field: &'static str, bytes: &[u8]) -> Result<u32, ProtocolError> {
         let length = check_length(self.method, field, bytes.len() as u64, self.limits)?;
         self.u32(length);
@@ -258,6 +283,7 @@ struct Decoder<'a, 'l> {
 }
 
 impl<'a> Decoder<'a, '_> {
+    #[inline]
     fn request(&mut self, revision: Revision) -> Result<Request<'a>, Stop> {
         Ok(match self.method {
             Method::GetCalldata => Request::GetCalldata,
@@ -319,6 +345,7 @@ impl<'a> Decoder<'a, '_> {
         })
     }
 
+    #[inline]
     fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], Stop> {
         match self.rest.split_at_checked(length) {
             Some((taken, rest)) => {
@@ -329,6 +356,7 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Stop> {
         match self.rest.split_first_chunk() {
             Some((taken, rest)) => {
@@ -339,19 +367,23 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
+    #[inline]
     fn u8(&mut self, field: &'static str) -> Result<u8, Stop> {
         self.array(field).map(u8::from_le_bytes)
     }
 
+    #[inline]
     fn u32(&mut self, field: &'static str) -> Result<u32, Stop> {
         self.array(field).map(u32::from_le_bytes)
     }
 
+    #[inline]
     fn length(&mut self, field: &'static str) -> Result<u32, Stop> {
         let length = self.u32(field)?;
         Ok(check_length(self.method, field, length.into(), self.limits)?)
     }
 
+    #[inline]
     fn slice(&mut self, field: &'static str) -> Result<&'a [u8], Stop> {
         let length = self.length(field)?;
         self.take(field, length as usize)
@@ -362,6 +394,7 @@ impl<'a> Decoder<'a, '_> {
         Ok(str::from_utf8(self.slice(field)?).map_err(|source| ProtocolError::NotUtf8 { method, field, source })?)
     }
 
+    #[inline]
     fn byte_enum<T: TryFrom<u8, Error = UnknownByte>>(&mut self, field: &'static str) -> Result<T, Stop> {
         let method = self.method;
         Ok(T::try_from(self.u8(field)?).map_err(|source| ProtocolError::UnknownByte { method, field, source })?)

@@ -78,6 +78,7 @@ pub enum Revision {
 
 impl Revision {
     /// Its methods; the place of each is its id.
+    #[inline]
     pub const fn methods(self) -> &'static [Method] {
         match self {
             Self::One => &[
@@ -100,13 +101,24 @@ impl Revision {
     }
 
     /// The method that `id` names, if any.
+    #[inline]
     pub fn method(self, id: u8) -> Option<Method> {
         self.methods().get(usize::from(id)).copied()
     }
 
     /// The id of `method`, if this revision has it.
-    pub fn id(self, method: Method) -> Option<u8> {
-        self.methods().iter().position(|&known| known == method).map(|id| id as u8)
+    #[inline]
+    pub const fn id(self, method: Method) -> Option<u8> {
+        // A loop, so that the answer for a constant method is a constant.
+        let methods = self.methods();
+        let mut id = 0;
+        while id < methods.len() {
+            if methods[id] as u8 == method as u8 {
+                return Some(id as u8);
+            }
+            id += 1;
+        }
+        None
     }
 }
 

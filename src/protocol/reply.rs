@@ -47,6 +47,7 @@ impl<S> Replies<S> {
 impl<S: Read> Replies<S> {
     /// The status, together with as much of the `follows` bytes after it as the stream has. An answer too long for
     /// the buffer stays in the stream, for [`exact`](Self::exact) to put where it belongs.
+    #[inline]
     pub(super) fn status(&mut self, method: Method, follows: usize) -> Result<(), Fault> {
         match Status::try_from(self.first(method, "status", follows)?) {
             Ok(Status::Ok) => Ok(()),
@@ -55,6 +56,7 @@ impl<S: Read> Replies<S> {
         }
     }
 
+    #[inline]
     pub(super) fn status_only(&mut self, method: Method) -> Result<(), Fault> {
         self.status(method, 0)
     }
@@ -91,6 +93,7 @@ impl<S: Read> Replies<S> {
     }
 
     /// The reply is complete: nobody asked for more.
+    #[inline]
     pub(super) fn end(&mut self, method: Method) -> Result<(), Fault> {
         if self.received.is_empty() {
             return Ok(());
@@ -116,6 +119,7 @@ impl<S: Read> Replies<S> {
         Ok(data)
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self, method: Method, field: &'static str) -> Result<[u8; N], Fault> {
         let mut bytes = [0; N];
         self.exact(method, field, &mut bytes)?;
@@ -123,6 +127,7 @@ impl<S: Read> Replies<S> {
     }
 
     /// The first byte of the answer, and into the buffer what of the next `follows` bytes comes with it.
+    #[inline]
     fn first(&mut self, method: Method, field: &'static str, follows: usize) -> Result<u8, Fault> {
         let ask = if follows < self.buffer.len() { 1 + follows } else { 1 };
         let received = read(&mut self.stream, &mut self.buffer[..ask])?;
@@ -134,6 +139,7 @@ impl<S: Read> Replies<S> {
     }
 
     /// Fills `out`, first with what was received, then straight from the stream.
+    #[inline]
     pub(super) fn exact(&mut self, method: Method, field: &'static str, out: &mut [u8]) -> Result<(), Fault> {
         let mut filled = self.received.len().min(out.len());
         out[..filled].copy_from_slice(&self.buffer[self.received.start..][..filled]);

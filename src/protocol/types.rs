@@ -3,12 +3,25 @@
 //! Every enum converts to its byte with `as u8` and back with `TryFrom<u8>`, whose error tells what was read.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 macro_rules! bytes_type {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(pub [u8; $len]);
+
+        impl Hash for $name {
+            /// Words instead of a slice and its length: half the time for a seeded hash of 32 bytes.
+            #[inline]
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                let (words, rest) = self.0.as_chunks();
+                words.iter().for_each(|word| state.write_u64(u64::from_le_bytes(*word)));
+                let (halves, _) = rest.as_chunks();
+                halves.iter().for_each(|half| state.write_u32(u32::from_le_bytes(*half)));
+                const { assert!($len % 4 == 0) }
+            }
+        }
 
         impl From<[u8; $len]> for $name {
             fn from(bytes: [u8; $len]) -> Self {
@@ -113,6 +126,7 @@ macro_rules! byte_enum {
         impl TryFrom<u8> for $name {
             type Error = UnknownByte;
 
+            #[inline]
             fn try_from(byte: u8) -> Result<Self, UnknownByte> {
                 match byte {
                     $($byte => Ok(Self::$variant),)*

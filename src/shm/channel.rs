@@ -88,8 +88,6 @@ impl Channel {
     #[inline]
     pub(crate) fn try_read(&mut self, out: &mut [u8]) -> io::Result<Tried> {
         self.check()?;
-        // Order matters: whatever was published before the peer went is in the ring by the time its going is known.
-        let end = self.gone || self.peer_finished;
         let read = match self.consumer.read(out) {
             Ok(read) => read,
             Err(fault) => return Err(self.poison(fault)),
@@ -98,7 +96,8 @@ impl Channel {
             self.bell.ring();
         }
         match read.bytes {
-            0 if end => Ok(Tried::End),
+            // Whatever was published before the peer went was in the ring by the time its going became known.
+            0 if self.gone || self.peer_finished => Ok(Tried::End),
             0 => Ok(Tried::Nothing),
             n => Ok(Tried::Bytes(n)),
         }

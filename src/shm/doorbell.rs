@@ -24,8 +24,8 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::layout::BELL;
 use super::mapping::Mapping;
-use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
-use crate::sync::atomic::fence;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::full_fence;
 
 /// The rendezvous socket, as a thread's descriptor or as a tokio stream. Only sleepers and those who wake them touch it.
 pub(crate) trait Socket: AsFd + std::fmt::Debug + Send + Sync {}
@@ -91,7 +91,7 @@ impl Doorbell {
         self.word = (self.word & !(ONE_ARM - 1)).wrapping_add(ONE_ARM) | ARMED | self.flags(how);
         self.ours.store(BELL, self.word, Relaxed);
         // EDGE sleep: pairs with the fence in `ring`.
-        fence(SeqCst);
+        full_fence();
     }
 
     /// Announces that we are awake.
@@ -113,7 +113,7 @@ impl Doorbell {
             return;
         }
         // EDGE sleep: pairs with the fence in `arm`.
-        fence(SeqCst);
+        full_fence();
         let word = self.theirs.load(BELL, Relaxed);
         if word & ARMED != 0 && word != self.rung {
             self.rung = word;

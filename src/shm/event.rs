@@ -64,9 +64,11 @@ impl Events {
 
     /// Waits until rung, or for a slice, or up to `timeout`, whatever comes first. Says nothing about which.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
-        let left_of_second =
-            999_999_999 - SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
-        let slice = SLICE.min(Duration::from_nanos(left_of_second.into()));
+        // The event adds the slice to a later look at the clock than this one, hence the margin: without it the deadline of
+        // every wait in the last slice of a second would overflow, and the sleeper would spin through it.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+        let left_of_second = Duration::from_nanos(u64::from(1_000_000_000 - now));
+        let slice = SLICE.min(left_of_second.saturating_sub(MARGIN));
         let _ = self.ours.event.0.wait(Timeout::Val(timeout.map_or(slice, |timeout| timeout.min(slice))));
     }
 
@@ -88,3 +90,30 @@ fn foreign(error: Box<dyn std::error::Error>) -> io::Error {
 
 /// How long a sleeper goes without looking whether its peer lives.
 const SLICE: Duration = Duration::from_millis(100);
+/// Longer than what lies between two looks at the clock, and short enough to spin through once a second.
+const MARGIN: Duration = Duration::from_micros(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::RingCapacity;
+    use crate::shm::segment::{Segment, SegmentKind};
+
+    #[test]
+    fn nobody_spins_at_the_end_of_a_second() {
+        let [ours, theirs] = [(); 2].map(|()| Segment::create(SegmentKind::Named, RingCapacity::MIN).expect("segment"));
+        let (event, peers) = (OwnEvent::create(&ours.memory), OwnEvent::create(&theirs.memory));
+        let (event, _peers) = (event.expect("event"), peers.expect("event"));
+        let events = Events::new(event, theirs.memory.clone()).expect("events");
+        let subsec = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos();
+        while !(940_000_000..960_000_000).contains(&subsec()) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let mut waits = 0;
+        while subsec() > 500_000_000 {
+            events.wait(None);
+            waits += 1;
+        }
+        assert!(waits < 1000, "{waits} waits in the last 60 ms of a second");
+    }
+}

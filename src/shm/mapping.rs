@@ -22,6 +22,8 @@ pub(crate) struct Mapping {
     backing: Backing,
 }
 
+const WORD: usize = size_of::<u64>();
+
 /// What has to be given back when the mapping goes.
 enum Backing {
     Mapped,
@@ -81,6 +83,25 @@ impl Mapping {
         self.word(offset).store(value, order);
     }
 
+    /// Writes `lines` from a line on, all but the first word of it, and that word last, with Release: who sees it there sees
+    /// the rest.
+    #[inline]
+    pub(crate) fn publish_lines(&self, offset: usize, lines: &[u8], word: u64) {
+        self.copy_in(offset + WORD, &lines[WORD..]);
+        self.store(offset, word, Ordering::Release);
+    }
+
+    /// Asks the processor to have a line ready that will be read soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: usize) {
+        let _place = self.range(offset, 1);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint; it reads nothing that the program could observe, and the address is within the mapping.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(_place.cast());
+        }
+    }
+
     /// Copies `from` into the block. The bytes become visible to the peer with the next release store.
     #[inline]
     pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
@@ -110,8 +131,8 @@ impl Mapping {
 
     #[inline]
     fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(size_of::<u64>()), "unaligned word at {offset}");
-        let word = self.range(offset, size_of::<u64>()).cast();
+        assert!(offset.is_multiple_of(WORD), "unaligned word");
+        let word = self.range(offset, WORD).cast();
         // SAFETY: in bounds (`range`), aligned (`offset` is a multiple of 8 and mappings start on a page), alive as
         // long as `self`, and touched by atomics only, here and in the peer. An atomic may be shared with anybody.
         // The peer's segment is mapped read-only: `store` refuses it, and plain atomic loads are sound there.
@@ -120,10 +141,19 @@ impl Mapping {
 
     #[inline]
     fn range(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(offset <= self.len && len <= self.len - offset, "{len} bytes at {offset} of {}", self.len);
+        if offset > self.len || len > self.len - offset {
+            out_of_bounds(offset, len, self.len);
+        }
         // SAFETY: within the mapping, as just checked.
         unsafe { self.base.as_ptr().add(offset) }
     }
+}
+
+/// Out of line: formatting in place would cost every access the spilling of its arguments.
+#[cold]
+#[inline(never)]
+fn out_of_bounds(offset: usize, len: usize, of: usize) -> ! {
+    panic!("{len} bytes at {offset} of {of}")
 }
 
 impl Drop for Mapping {

@@ -31,6 +31,8 @@ mod channel;
 mod doorbell;
 #[cfg(feature = "shm-named")]
 mod event;
+#[cfg(any(test, genvm_fuzz))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod layout;
 mod mapping;
@@ -56,11 +58,12 @@ use crate::peer::TransportKind;
 use crate::socket::{self, AsyncSocketStream, SocketStream, UnixSocketListener};
 use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 use rendezvous::{AsyncIo, BlockingIo, Terms, block_on, timed};
-use segment::SegmentKind;
+pub(crate) use segment::SegmentKind;
 
 /// Shared memory, agreed on over a Unix socket.
 ///
-/// Its listener serves plain clients, and clients of either kind of segment, at the same address.
+/// Its listener serves plain clients at the same address. One at `shm-named://` also serves clients of `shm://`, but not the
+/// other way round: the weaker kind of segment is the host's to allow, not a client's to choose.
 #[derive(Debug, Clone, Copy)]
 pub struct ShmTransport {
     kind: SegmentKind,
@@ -137,7 +140,7 @@ impl Transport for ShmTransport {
 
     fn listen(&self, address: &Address, options: &ListenOptions) -> Result<Box<dyn Listener>, ListenError> {
         let socket = UnixSocketListener::bind(address, self.path(address)?, options)?;
-        Ok(Box::new(Rendezvous::new(socket, options)))
+        Ok(Box::new(Rendezvous::new(socket, self.kind, options)))
     }
 }
 

@@ -79,11 +79,15 @@ pub(crate) async fn greet(io: &impl Io, peer: &Peer, terms: &Terms) -> Result<Ch
     agree(io, peer, ours, theirs, descriptor).map(|(channel, _handle)| channel)
 }
 
-/// The host's part, after a client's first byte has shown that it greets. The host takes the client's kind of segment.
+/// The host's part, after a client's first byte has shown that it greets. The host takes the client's kind of segment, but
+/// not a weaker one than its own terms name: with a named segment a client could end the host, truncating it.
 pub(crate) async fn answer(io: &impl Io, peer: &Peer, terms: &Terms) -> Result<Channel, UpgradeError> {
     let agreed = async {
         let (greeting, descriptor) = receive(io).await?;
         let theirs = Greeting::decode(&greeting)?;
+        if theirs.kind == SegmentKind::Named && terms.kind == SegmentKind::Sealed {
+            return Err(UpgradeError::Refused("named segments are for clients of shm-named:// listeners"));
+        }
         let ours = Offer::new(&Terms { kind: theirs.kind, ..terms.clone() })?;
         let greeting = ours.greeting.encode();
         Ok((agree(io, peer, ours, theirs, descriptor)?, greeting))

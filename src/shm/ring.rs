@@ -59,19 +59,22 @@ pub(crate) struct Producer {
     ours: Arc<Mapping>,
     /// The peer's segment: how far it has read.
     theirs: Arc<Mapping>,
+    /// Where the open record starts; everything before is published.
+    position: u64,
+    /// Payload bytes in the open record, those in `first` included.
+    staged: usize,
+    /// Payload bytes that the open record can take; 0 while it is not known whether there is room for one.
+    limit: usize,
+    /// Free lines from `position` on, up to the end of the ring at most: as many as are known without another look.
+    ready: u64,
+    /// The last checked `CONSUMED`; looked up again only when `ready` is used up.
+    consumed: u64,
     lines: u64,
     max_record_lines: u64,
-    /// Where the record that is open now starts; everything before is published.
-    position: u64,
-    /// The last checked `CONSUMED`; looked up again only when the ring seems full.
-    consumed: u64,
-    /// The start of the open record: what shares a line with its header. The consumer polls that line, and would take it away
-    /// again and again if it were written before the header is; so it stays here until `publish` writes both at once.
-    first: [u8; FIRST],
-    /// Bytes in the open record, those in `first` included.
-    staged: usize,
-    /// Bytes that the open record can take; 0 while none is open.
-    limit: usize,
+    /// The first lines of the open record, without its header. The consumer polls them, and would take them away again and
+    /// again if they were written before the header is; so they stay here until `publish` writes all of them at once. Beyond
+    /// what is staged they hold bytes of earlier records, which the peer has had before.
+    first: FirstLines,
 }
 
 impl Producer {
@@ -81,19 +84,30 @@ impl Producer {
         Self {
             ours,
             theirs,
-            lines: layout::lines(capacity),
-            max_record_lines: layout::max_record_lines(capacity),
             position: start,
-            consumed: start,
-            first: [0; FIRST],
             staged: 0,
             limit: 0,
+            ready: 0,
+            consumed: start,
+            lines: layout::lines(capacity),
+            max_record_lines: layout::max_record_lines(capacity),
+            first: FirstLines([0; STAGED]),
         }
     }
 
     /// Takes as much of `bytes` as there is room for, 0 if there is none. Full records are published on the way; the rest
     /// stays invisible until [`publish`](Self::publish).
+    #[inline]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Wrote, RingFault> {
+        if bytes.len() < self.limit - self.staged {
+            self.stage(bytes);
+            return Ok(Wrote { taken: bytes.len(), published: false });
+        }
+        self.write_pieces(bytes)
+    }
+
+    #[inline(never)]
+    fn write_pieces(&mut self, bytes: &[u8]) -> Result<Wrote, RingFault> {
         let mut wrote = Wrote { taken: 0, published: false };
         while wrote.taken < bytes.len() {
             if self.limit == 0 && !self.open()? {
@@ -115,63 +129,73 @@ impl Producer {
         if self.staged == 0 {
             return false;
         }
-        self.ours.copy_in(self.offset() + HEADER, &self.first[..self.staged.min(FIRST)]);
         let header = self.position << 16 | self.staged as u64;
-        // EDGE record-visible: pairs with the Acquire load in `Consumer::find`.
-        self.ours.store(self.offset(), header, Release);
-        self.position = (self.position + record_lines(self.staged)) & POSITION_MASK;
+        // EDGE record-visible: pairs with the Acquire load in `Consumer::has_bytes`. Whole lines whatever is staged: a copy of
+        // known size is a few instructions, one of unknown size a call.
+        if self.staged <= LINE - HEADER {
+            self.ours.publish_lines(self.offset(), &self.first.0[..LINE], header);
+        } else {
+            self.ours.publish_lines(self.offset(), &self.first.0, header);
+        }
+        let lines = record_lines(self.staged);
+        self.position = (self.position + lines) & POSITION_MASK;
+        self.ready -= lines;
         self.staged = 0;
-        self.limit = 0;
+        self.limit = if self.ready >= self.max_record_lines { payload(self.max_record_lines) } else { 0 };
         true
     }
 
     /// Whether `write` would take at least one byte.
     pub(crate) fn has_room(&mut self) -> Result<bool, RingFault> {
-        Ok(self.limit > self.staged || self.free()? > 0)
+        Ok(self.limit > self.staged || self.open()?)
     }
 
     /// Appends to the open record, which has room for it.
     #[inline]
     fn stage(&mut self, bytes: &[u8]) {
-        let (first, rest) = bytes.split_at(bytes.len().min(FIRST - self.staged.min(FIRST)));
-        if !first.is_empty() {
-            self.first[self.staged..self.staged + first.len()].copy_from_slice(first);
-        }
-        if !rest.is_empty() {
-            self.ours.copy_in(self.offset() + HEADER + self.staged + first.len(), rest);
-        }
+        let at = HEADER + self.staged;
         self.staged += bytes.len();
-    }
-
-    /// Starts a record where the last one ended. Says whether there was a line free.
-    #[inline]
-    fn open(&mut self) -> Result<bool, RingFault> {
-        let to_end = self.lines - (self.position & (self.lines - 1));
-        let lines = self.free()?.min(to_end).min(self.max_record_lines);
-        self.limit = (lines as usize * LINE).saturating_sub(HEADER);
-        Ok(lines > 0)
-    }
-
-    /// Free lines. Looks at the peer's word only when the last known value leaves too few for the longest record, so that
-    /// a small call moves no extra cache line.
-    #[inline]
-    fn free(&mut self) -> Result<u64, RingFault> {
-        let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
-        let free = self.lines - used;
-        if free >= self.max_record_lines { Ok(free) } else { self.refresh() }
-    }
-
-    #[cold]
-    fn refresh(&mut self) -> Result<u64, RingFault> {
-        // EDGE room-visible: pairs with the Release store in `Consumer::release`.
-        let seen = self.theirs.load(CONSUMED, Acquire);
-        let ahead = seen.wrapping_sub(self.consumed) & POSITION_MASK;
-        let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
-        if seen > POSITION_MASK || ahead > used {
-            return Err(RingFault::Consumed { seen, known: self.consumed, written: self.position });
+        match self.first.0.get_mut(at..at + bytes.len()) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.stage_beyond(at, bytes),
         }
-        self.consumed = seen;
-        Ok(self.lines - (used - ahead))
+    }
+
+    /// [`stage`](Self::stage) of what goes beyond the first lines: the rest has its place in the ring.
+    fn stage_beyond(&mut self, at: usize, bytes: &[u8]) {
+        let (first, rest) = bytes.split_at(STAGED.saturating_sub(at));
+        self.first.0[STAGED - first.len()..].copy_from_slice(first);
+        self.ours.copy_in(self.offset() + at + first.len(), rest);
+    }
+
+    /// Finds room for the record that starts where the last one ended, unless it is open already. Says whether there was any.
+    /// Looks at the peer's word only when the last known value leaves too few lines for the longest record.
+    #[cold]
+    fn open(&mut self) -> Result<bool, RingFault> {
+        if self.free() < self.max_record_lines {
+            // EDGE room-visible: pairs with the Release store in `Consumer::release`.
+            let seen = self.theirs.load(CONSUMED, Acquire);
+            let ahead = seen.wrapping_sub(self.consumed) & POSITION_MASK;
+            let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
+            // Zero is fresh memory: a host may write before its client has got so far as to say where it starts.
+            if seen != 0 {
+                if seen > POSITION_MASK || ahead > used {
+                    return Err(RingFault::Consumed { seen, known: self.consumed, written: self.position });
+                }
+                self.consumed = seen;
+            }
+        }
+        let to_end = self.lines - (self.position & (self.lines - 1));
+        self.ready = self.free().min(to_end);
+        if self.staged == 0 {
+            self.limit = payload(self.ready.min(self.max_record_lines));
+        }
+        Ok(self.limit > self.staged)
+    }
+
+    /// Free lines, as far as is known.
+    fn free(&self) -> u64 {
+        self.lines - (self.position.wrapping_sub(self.consumed) & POSITION_MASK)
     }
 
     #[inline]
@@ -180,8 +204,13 @@ impl Producer {
     }
 }
 
-/// Payload bytes in the line of the header.
-const FIRST: usize = LINE - HEADER;
+/// Bytes of an open record that stay private until it is published: two lines, enough for the requests and answers that there
+/// are most of.
+const STAGED: usize = 2 * LINE;
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct FirstLines([u8; STAGED]);
 
 /// What [`Producer::write`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,6 +280,16 @@ impl Consumer {
         Ok(Read { bytes: n, released })
     }
 
+    /// Whether there is something new to [`read`](Self::read), be it a fault: the look that a waiting end repeats. Has the next
+    /// two lines on their way meanwhile: a request of more than 56 bytes lies on both, and fetching the second only after the
+    /// first has been looked at would cost the transfer of a line on top.
+    #[inline]
+    pub(crate) fn poll(&self) -> bool {
+        let next = (self.position + 1) & (self.lines - 1);
+        self.theirs.prefetch(RING + next as usize * LINE);
+        self.length > 0 || self.theirs.load(self.offset(), Acquire) >> 16 == self.position
+    }
+
     /// Whether `read` would return at least one byte.
     #[inline]
     pub(crate) fn has_bytes(&mut self) -> Result<bool, RingFault> {
@@ -304,8 +343,14 @@ pub(crate) struct Read {
     pub(crate) released: bool,
 }
 
+/// Payload bytes that fit into a record of so many lines.
+#[inline]
+fn payload(lines: u64) -> usize {
+    (lines as usize * LINE).saturating_sub(HEADER)
+}
+
 /// Lines that a record with `payload` bytes covers.
 #[inline]
 fn record_lines(payload: usize) -> u64 {
-    ((HEADER + payload).div_ceil(LINE)) as u64
+    (HEADER + payload).div_ceil(LINE) as u64
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::fuzzing;
 use super::layout::{CONSUMED, LINE, POSITION_MASK, RING, lines, max_record_lines, segment_len};
 use super::mapping::Mapping;
 use super::ring::{Consumer, Producer, RingFault};
@@ -113,8 +114,23 @@ fn a_lying_producer_is_a_fault() {
 }
 
 #[test]
+fn a_consumer_that_has_said_nothing_yet_has_consumed_nothing() {
+    let Pair { mut producer, consumers, .. } = pair(RingCapacity::MIN, 100);
+    consumers.store(CONSUMED, 0, Relaxed);
+    let mut taken = 0;
+    while producer.write(&[1; 56]).unwrap().taken > 0 {
+        producer.publish();
+        taken += 1;
+    }
+    assert_eq!(taken, lines(RingCapacity::MIN));
+    assert!(!producer.has_room().unwrap());
+    consumers.store(CONSUMED, 130, Relaxed);
+    assert!(producer.has_room().unwrap());
+}
+
+#[test]
 fn a_lying_consumer_is_a_fault() {
-    for seen in [0, 99, 100 + 65, 100 + 1000, POSITION_MASK + 101, u64::MAX] {
+    for seen in [1, 99, 100 + 65, 100 + 1000, POSITION_MASK + 101, u64::MAX] {
         let Pair { mut producer, consumers, .. } = pair(RingCapacity::MIN, 100);
         while producer.write(&[1; 56]).unwrap().taken > 0 {}
         consumers.store(CONSUMED, seen, Relaxed);
@@ -126,6 +142,20 @@ fn a_lying_consumer_is_a_fault() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(debug_assertions) { 256 } else { 5000 }, ..ProptestConfig::default() })]
+
+    /// The fuzz targets' bodies, with input that nothing guides.
+    #[test]
+    fn no_lie_is_more_than_a_fault(input in prop::collection::vec(any::<u8>(), 0..400)) {
+        fuzzing::ring(&input);
+    }
+
+    #[test]
+    fn no_greeting_is_more_than_refused(
+        how in any::<[u8; 2]>(),
+        flips in prop::collection::vec(prop_oneof![20 => Just(0), 1 => any::<u8>()], 0..100),
+    ) {
+        fuzzing::greeting(&[&[how[0], how[1] % 3], &flips[..]].concat());
+    }
 
     /// Any sequence of writes, publications and reads behaves like a queue of bytes, whatever the sizes and the start.
     #[test]

@@ -85,6 +85,17 @@ pub fn say(line: &str) {
     println!("{line}");
 }
 
+/// Open descriptors of this process, and its mappings of shared memory (others come and go with the allocator's arenas and the
+/// stacks of threads).
+#[cfg(target_os = "linux")]
+pub fn descriptors_and_mappings() -> (usize, usize) {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("our mappings");
+    (
+        std::fs::read_dir("/proc/self/fd").expect("our descriptors").count(),
+        maps.lines().filter(|line| line.contains("/memfd:") || line.contains("/dev/shm/")).count(),
+    )
+}
+
 /// Names in `/dev/shm` that this crate makes.
 pub fn shm_names() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/dev/shm") else { return Vec::new() };

@@ -33,6 +33,7 @@ struct Written {
 
 impl Overlay {
     /// The slot as the execution sees it, if it has written to it.
+    #[inline]
     pub(super) fn slot(&self, slot: &SlotId) -> Option<&Slot> {
         if self.slots.is_empty() { None } else { self.slots.get(slot).map(|written| &written.slot) }
     }

@@ -47,6 +47,7 @@ impl Execution {
         self.overlay.deltas()
     }
 
+    #[inline]
     fn read(&mut self, mode: StorageMode, account: &Account, slot: &SlotId, index: u32, out: &mut [u8]) -> Answer<()> {
         self.running()?;
         if self.environment.account_from_first_read {
@@ -96,6 +97,7 @@ impl Execution {
     }
 
     /// The serve loops stop at `consume_result`; a handler used otherwise must not go on either.
+    #[inline]
     fn running(&self) -> Answer<()> {
         if self.outcome.result.is_none() { Ok(()) } else { Err(HandlerError::failed("the execution has ended")) }
     }

@@ -42,6 +42,7 @@ impl State {
 }
 
 /// Fills `out` from a slot, with zeros if there is none.
+#[inline]
 pub(super) fn read(slot: Option<&Slot>, index: u32, out: &mut [u8]) {
     match slot {
         Some(slot) => slot.read(index, out),
@@ -56,6 +57,7 @@ pub(super) struct Storage {
 }
 
 impl Storage {
+    #[inline]
     pub(super) fn slot(&self, slot: &SlotId) -> Option<&Slot> {
         self.slots.get(slot).map(|slot| &**slot)
     }

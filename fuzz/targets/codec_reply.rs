@@ -1,0 +1,75 @@
+//! Arbitrary bytes as a host's answers, in pieces of any size, to any sequence of calls: each call gives a value within its
+//! limits or a typed error, memory follows what has arrived and not what was announced, and after a fatal error nothing is sent.
+#![no_main]
+
+use std::io::{self, Read, Write};
+
+use genvm_transport::protocol::{
+    Account, CallError, HostClient, LeaderResult, Limits, MAX_FUEL_AS_GEN, ResultCode, SlotId, StorageMode,
+};
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let Some((&[setup, calls], answers)) = input.split_first_chunk::<2>() else { return };
+    let limits = if setup & 1 == 0 { Limits::DEFAULT } else { Limits::DEFAULT.with_slice(100) };
+    let limit = limits.slice as usize;
+    let (account, slot) = (Account([1; 20]), SlotId([2; 32]));
+    let mut client = HostClient::with_limits(Host { answers, piece: 1 + usize::from(setup >> 1), sent: 0 }, limits);
+    let mut dead = false;
+    let longest = answers.len().min(limit);
+    for step in 0..=u8::MAX {
+        let sent = client.get_ref().sent;
+        let mut read = vec![0; usize::from(step & 31)];
+        let done = match calls.wrapping_add(step) % 13 {
+            0 => {
+                client.get_calldata().map(|data| assert!(data.len() <= longest && data.capacity() <= 2 * longest + 64))
+            }
+            1 => client.storage_read(StorageMode::Default, &account, &slot, 7, &mut read),
+            2 => client.storage_write(&slot, 7, b"data"),
+            3 => client.consume_result(ResultCode::Return, b"data"),
+            4 => client.get_leader_nondet_result(3).map(|result| match result {
+                LeaderResult::Result { data, .. } => assert!(data.len() < longest),
+                LeaderResult::IAmLeader | LeaderResult::Absent => {}
+            }),
+            5 => client.post_nondet_result(3, b"data"),
+            6 => client.post_message(&account, b"calldata", "{}"),
+            7 => client.post_event(&[[3; 32]], b"blob"),
+            8 => client.consume_fuel(9),
+            9 => client.deploy_contract(b"calldata", b"code", "{}"),
+            10 => client.eth_call(&account, b"calldata").map(|data| assert!(data.len() <= longest)),
+            11 => client.get_balance(&account).map(drop),
+            _ => client.remaining_fuel_as_gen().map(|fuel| assert!(fuel <= MAX_FUEL_AS_GEN)),
+        };
+        assert_eq!(client.get_ref().sent > sent, !dead, "requests leave as long as the connection lives");
+        match done {
+            Ok(()) | Err(CallError::Status { .. }) => assert!(!dead),
+            Err(CallError::Dead { .. }) => assert!(dead),
+            Err(CallError::Protocol { .. }) if !dead => dead = true,
+            Err(error) => panic!("{error}"),
+        }
+    }
+});
+
+/// A host that has answered before it was asked, and then closed.
+struct Host<'a> {
+    answers: &'a [u8],
+    piece: usize,
+    sent: usize,
+}
+
+impl Read for Host<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = out.len().min(self.piece);
+        self.answers.read(&mut out[..n])
+    }
+}
+
+impl Write for Host<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sent += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

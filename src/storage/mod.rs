@@ -1,0 +1,75 @@
+//! Storage on GenVM's side: [`PageCache`] makes fewer calls to the host, where a faster transport makes cheaper ones.
+//!
+//! Most of what an execution reads it reads again, and most reads are a few bytes of a place whose neighbours come next.
+//! [`PageCache`] sits over a [`HostClient`](crate::protocol::HostClient), reads whole aligned pages, answers repeats by
+//! itself and either sends each write on or keeps all of them for the end ([`WriteMode`]).
+//!
+//! # What it promises
+//!
+//! - With the default options every read returns what the client alone would have returned, whatever other executions
+//!   commit meanwhile. Modes, accounts, slots and places are kept apart; only
+//!   [`Default`](crate::protocol::StorageMode::Default) reads of the running contract see its writes, and only to its
+//!   slots can be written.
+//! - A read makes at most one call: from the first page that is missing to the last. A hit takes no call and no allocation.
+//! - An error puts nothing into the pages. A write that the host refuses is in none, and after a
+//!   [fatal](crate::protocol::CallError::is_fatal) error they stay as true as they were: reads that need no call go on, all
+//!   others fail with [`Dead`](crate::protocol::CallError::Dead).
+//! - Memory is bounded by [`CacheOptions`], not by what the contract does.
+//!
+//! # What it does not do
+//!
+//! It caches storage, no balances and no answers to EVM calls. It belongs to one execution and one thread at a time. A
+//! write never reads. Nothing on the wire is new: a host sees a GenVM that reads in pages. One that answers a
+//! [status](crate::protocol::Status) for some ranges of a slot only, or charges for the bytes it is asked for, sees other
+//! ranges than without the cache.
+
+mod cache;
+mod error;
+mod lines;
+mod options;
+mod overlay;
+mod stats;
+
+pub use cache::PageCache;
+pub use error::StorageError;
+pub use options::{CacheOptions, PageSize, WriteMode};
+pub use stats::CacheStats;
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Keyed by slots that contracts choose, hence seeded.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// Cuts `length` bytes from `index` on at multiples of `size`, a power of two: the number of the part, the offset in it,
+/// and which of the `length` bytes lie there. The caller has checked that they do not go beyond 2^32.
+fn parts(index: u32, length: usize, size: usize) -> impl Iterator<Item = (u32, usize, Range<usize>)> {
+    debug_assert!(size.is_power_of_two());
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = u64::from(index) + done as u64;
+        let offset = at as usize & (size - 1);
+        let range = done..length.min(done + size - offset);
+        done = range.end;
+        (!range.is_empty()).then_some(((at >> size.trailing_zeros()) as u32, offset, range))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_meet_without_gaps_up_to_the_last_byte() {
+        for (index, length) in [(0, 0), (0, 1), (31, 2), (32, 64), (u32::MAX - 40, 41), (u32::MAX, 1)] {
+            let mut at = u64::from(index);
+            for (part, offset, range) in parts(index, length, 32) {
+                assert_eq!(u64::from(part) * 32 + offset as u64, at);
+                assert_eq!(u64::from(index) + range.start as u64, at);
+                assert!(!range.is_empty() && offset + range.len() <= 32);
+                at += range.len() as u64;
+            }
+            assert_eq!(at, u64::from(index) + length as u64);
+        }
+    }
+}
