@@ -1,5 +1,6 @@
 //! `lab compare`: every cell in every round, next to its rivals and to the floor of that moment.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -122,15 +123,8 @@ pub(super) enum Ended {
 /// The verb.
 pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let cells = cells(&args)?;
-    let file = args.trace_file.as_deref().map(|path| Ok::<_, anyhow::Error>((Trace::from_file(path)?.name, path)));
-    let file = file.transpose()?.map(|(name, path)| (name, path.to_owned()));
-    for cell in &cells {
-        if let Workload::Trace(name) = &cell.situation.workload
-            && file.as_ref().is_none_or(|(known, _)| known != name)
-        {
-            Trace::built_in(name)?;
-        }
-    }
+    let directory = tempfile::Builder::new().prefix("transport-lab-").tempdir()?;
+    let traces = traces(&cells, args.trace_file.as_deref(), directory.path())?;
     // Opened first: a result that cannot be written is not worth measuring.
     let json = args.json.as_deref().map(|path| Ok::<_, anyhow::Error>((File::create(path)?, path))).transpose();
     let json =
@@ -145,12 +139,11 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("cannot handle signals")?;
-    let directory = tempfile::Builder::new().prefix("transport-lab-").tempdir()?;
     let mut visits = Visits {
         cells: &cells,
         cores: cores(),
         directory: directory.path(),
-        trace_file: file,
+        traces,
         interrupted: &interrupted,
         samples: Vec::new(),
         failures: Vec::new(),
@@ -208,6 +201,26 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
         return Ok(Ended::Interrupted);
     }
     Ok(if failures.is_empty() { Ended::Measured } else { Ended::Failed })
+}
+
+/// A sample of each trace, in a file: all workers load it in every round, and the whole of some takes them longer than measuring.
+fn traces(cells: &[Cell], file: Option<&Path>, directory: &Path) -> Result<HashMap<String, PathBuf>> {
+    let given = file.map(Trace::from_file).transpose()?;
+    let mut traces = HashMap::new();
+    for cell in cells {
+        if let Workload::Trace(name) = &cell.situation.workload
+            && !traces.contains_key(name)
+        {
+            let sample = match &given {
+                Some(given) if given.name == *name => given.sample(SAMPLED_CALLS),
+                _ => Trace::built_in(name)?.sample(SAMPLED_CALLS),
+            };
+            let directory = directory.join(format!("trace-{}", traces.len()));
+            std::fs::create_dir(&directory)?;
+            traces.insert(name.clone(), sample.save(&directory)?);
+        }
+    }
+    Ok(traces)
 }
 
 /// Every combination that was asked for and makes sense, once; situation by situation.
@@ -292,5 +305,7 @@ fn ways(args: &CompareArgs) -> Vec<Way> {
     ways
 }
 
+/// Few enough for the slowest way to play them in a tenth of a second or so.
+const SAMPLED_CALLS: usize = 600;
 /// Bytes of a ring for each request in flight, so that sending never waits for room: 62, their header, and the rest of their line.
 const ROOM_IN_FLIGHT: u32 = 128;

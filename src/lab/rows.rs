@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::floor::Floor;
-use super::matrix::{Cell, Distance, Way};
+use super::matrix::{Cell, Distance, Way, Workload};
 use super::process::{Ticks, Usage};
 use super::slice::Slice;
 use super::stats::{Latencies, median};
@@ -53,7 +53,7 @@ pub(super) struct Row {
     pub(super) mean_ns: Option<f64>,
     /// Of all connections, with what is between calls.
     pub(super) calls_per_s: Option<f64>,
-    /// Median time of a whole execution, connecting included.
+    /// A whole execution, connecting included: the mean over the sampled ones of the median of each; only where each was played.
     pub(super) execution_ns: Option<f64>,
     /// The floor between the cell's cores; between the first and the last where it has no two.
     pub(super) floor_ns: Option<f64>,
@@ -127,6 +127,10 @@ pub(super) fn rows(cells: &[Cell], samples: &[Sample], failures: &[Failure]) -> 
             Place::Moved => moved[sample.cell] += 1,
         }
     }
+    let executions = |workload: &Workload| {
+        let of_workload = samples.iter().filter(|sample| cells[sample.cell].situation.workload == *workload);
+        of_workload.flat_map(|sample| &sample.slice.executions).map(|(execution, _)| execution + 1).max().unwrap_or(0)
+    };
     let mut rows = Vec::new();
     for (number, cell) in cells.iter().enumerate() {
         let errors: Vec<_> = failures.iter().filter(|failure| failure.cell == number).collect();
@@ -144,14 +148,14 @@ pub(super) fn rows(cells: &[Cell], samples: &[Sample], failures: &[Failure]) -> 
                 ratio_uds: baseline.and_then(|baseline| ratio(samples, baseline)),
                 errors: errors.len(),
                 error: errors.first().map(|failure| failure.error.clone()),
-                ..row(cell, distance, samples)
+                ..row(cell, distance, samples, executions(&cell.situation.workload))
             });
         }
     }
     rows
 }
 
-fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample]) -> Row {
+fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions: usize) -> Row {
     let mut latencies = Latencies::default();
     samples.iter().for_each(|sample| latencies.merge(&sample.slice.latencies));
     let sum = |value: fn(&Sample) -> f64| samples.iter().map(|sample| value(sample)).sum::<f64>();
@@ -163,7 +167,6 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample]) -> Row {
         let mut values: Vec<_> = samples.iter().filter_map(|sample| value(sample)).collect();
         (!values.is_empty()).then(|| median(&mut values))
     };
-    let mut executions: Vec<f64> = samples.iter().flat_map(|sample| &sample.slice.executions).copied().collect();
     Row {
         cell: cell.clone(),
         distance,
@@ -178,7 +181,7 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample]) -> Row {
         max_ns: some(latencies.max()),
         mean_ns: quotient(sum(|sample| sample.slice.batch_ns), batch_calls),
         calls_per_s: quotient(batch_calls * 1e9, sum(|sample| sample.slice.wall_ns)),
-        execution_ns: (!executions.is_empty()).then(|| median(&mut executions)),
+        execution_ns: execution(samples, executions),
         floor_ns: median_of(Sample::floor),
         copy_floor_ns: median_of(Sample::copy_floor),
         ratio_floor: median_of(|sample| Some(sample.median() / sample.floor()?)),
@@ -191,6 +194,14 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample]) -> Row {
         errors: 0,
         error: None,
     }
+}
+
+/// Executions, of which any way has played so many, differ by more than ways do: a median over all would say which were played most.
+fn execution(samples: &[&Sample], executions: usize) -> Option<f64> {
+    let mut times = vec![Vec::new(); executions];
+    samples.iter().flat_map(|sample| &sample.slice.executions).for_each(|&(execution, ns)| times[execution].push(ns));
+    let all_played = !times.is_empty() && times.iter().all(|times| !times.is_empty());
+    all_played.then(|| times.iter_mut().map(|times| median(times)).sum::<f64>() / executions as f64)
 }
 
 /// Of medians, round by round; where no round has both, of the medians over all rounds.
@@ -220,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::lab::matrix::{HostKind, Placement, Situation, Transport, Wait, Workload};
+    use crate::lab::matrix::{HostKind, Placement, Situation, Transport, Wait};
 
     fn cells(placement: Placement) -> Vec<Cell> {
         let situation =
@@ -300,6 +311,22 @@ mod tests {
 
         let alone = super::rows(&cells(Placement::Split), &[sample(1, 0, 1000, near)], &[]);
         assert_eq!(alone[0].ratio_uds, None);
+    }
+
+    #[test]
+    fn an_execution_is_the_mean_of_medians_if_all_were_played() {
+        let played = |executions: &[(usize, f64)], floor: f64| {
+            let mut sample = sample(0, 0, 1000, [floor; 2]);
+            sample.slice.executions = executions.to_vec();
+            sample
+        };
+        let samples = [
+            played(&[(0, 10.0), (1, 1000.0), (0, 90.0)], 70.0),
+            played(&[(0, 20.0)], 70.0),
+            played(&[(0, 5.0)], 400.0), // the other one was not played at this distance
+        ];
+        let rows = rows(&cells(Placement::Split), &samples, &[]);
+        assert_eq!(rows.iter().map(|row| row.execution_ns).collect::<Vec<_>>(), [Some(510.0), None]);
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub(super) struct Slice {
     pub(super) batch_ns: f64,
     /// The same with all that is between calls: thinking, connecting. On several connections, the time that passed.
     pub(super) wall_ns: f64,
-    /// Whole executions, in nanoseconds.
-    pub(super) executions: Vec<f64>,
+    /// Whole executions by their number in the trace, in nanoseconds.
+    pub(super) executions: Vec<(usize, f64)>,
     /// Calls that were timed, one by one or as a batch.
     pub(super) calls: u64,
     /// Calls before those.
@@ -131,8 +131,8 @@ fn steps(work: &mut impl Work, mut latencies: Option<&mut Latencies>, time: Dura
     }
 }
 
-fn executions(beside: &Beside) -> Vec<f64> {
-    beside.executions.iter().copied().map(nanos).collect()
+fn executions(beside: &Beside) -> Vec<(usize, f64)> {
+    beside.executions.iter().map(|&(execution, took)| (execution, nanos(took))).collect()
 }
 
 fn nanos(time: Duration) -> f64 {

@@ -59,7 +59,7 @@ fn title(situation: &Situation, distance: Option<Distance>, block: &[&Row]) -> S
         let mut copies: Vec<f64> = block.iter().filter_map(|row| row.copy_floor_ns).collect();
         notes.push(format!("copy floor {}", nanos(super::stats::median(&mut copies))));
     }
-    notes.push(format!("{} slices a way", range(&mut block.iter().map(|row| row.slices as f64))));
+    notes.push(format!("slices a way: {}", range(&mut block.iter().map(|row| row.slices as f64))));
     format!("{title} ({})", notes.join(", "))
 }
 

@@ -1,6 +1,7 @@
 //! A visit: all ways in one [`Situation`], side by side. Their processes are started together and take turns, a [`Slice`] each, so
 //! that every way meets the same machine; whoever has no turn has no connection, and sleeps.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +24,8 @@ pub(super) struct Visits<'a> {
     pub(super) cores: Vec<usize>,
     /// Where the sockets are.
     pub(super) directory: &'a Path,
-    /// A trace that is not built in: its name and its file.
-    pub(super) trace_file: Option<(String, PathBuf)>,
+    /// Where the sample of each trace is.
+    pub(super) traces: HashMap<String, PathBuf>,
     pub(super) interrupted: &'a AtomicBool,
     pub(super) samples: Vec<Sample>,
     pub(super) failures: Vec<Failure>,
@@ -93,13 +94,13 @@ impl Visits<'_> {
     fn job(&self, number: usize) -> (Job, Job) {
         let Cell { way, situation } = self.cells[number].clone();
         let (host, client) = situation.cores(&self.cores);
-        let file = match (&situation.workload, &self.trace_file) {
-            (Workload::Trace(name), Some((known, file))) if name == known => Some(file.clone()),
+        let trace = match &situation.workload {
+            Workload::Trace(name) => self.traces.get(name).cloned(),
             _ => None,
         };
         let address = way.transport.address(&self.directory.join(format!("{number}.sock")));
         let directory = self.directory.to_owned();
-        let job = Job { address, way, situation, core: host, trace_file: file, directory };
+        let job = Job { address, way, situation, core: host, trace, directory };
         (job.clone(), Job { core: client, ..job })
     }
 

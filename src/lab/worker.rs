@@ -24,18 +24,15 @@ pub(super) struct Job {
     pub(super) way: Way,
     pub(super) situation: Situation,
     pub(super) core: Option<usize>,
-    /// A file for the workload's trace, if it is not built in.
-    pub(super) trace_file: Option<PathBuf>,
+    /// The file of the workload's trace.
+    pub(super) trace: Option<PathBuf>,
     /// Where the socket is; removed if whoever started us goes without stopping us.
     pub(super) directory: PathBuf,
 }
 
 impl Job {
     fn trace(&self) -> Result<Option<Trace>> {
-        match &self.situation.workload {
-            Workload::Trace(name) => Trace::load(Some(name), self.trace_file.as_deref()).map(Some),
-            _ => Ok(None),
-        }
+        self.trace.as_deref().map(Trace::from_file).transpose()
     }
 }
 

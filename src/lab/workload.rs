@@ -53,8 +53,8 @@ pub(super) struct Beside {
     pub(super) thinking: Duration,
     /// Time of connecting in front of an execution.
     pub(super) connecting: Duration,
-    /// Whole executions, connecting included.
-    pub(super) executions: Vec<Duration>,
+    /// Whole executions by their number in the trace, connecting included.
+    pub(super) executions: Vec<(usize, Duration)>,
 }
 
 /// How to reach the host, and how long to think between calls.
@@ -396,28 +396,26 @@ impl Work for Connecting {
     }
 }
 
-/// `trace:NAME`: a fixed sample of the executions, over and over, one connection each. A step is a whole execution.
+/// `trace:NAME`: executions one after another and over again, one connection each. A step is a whole execution.
 pub(super) struct Executions<'t> {
     line: Line,
     player: Player<'t>,
-    sample: Vec<usize>,
-    next: usize,
+    /// What comes next, where calls are timed and where they are not: both kinds come to every execution.
+    next: [usize; 2],
 }
 
 impl<'t> Executions<'t> {
-    /// Each of `several` starts somewhere else.
+    /// Each of several starts somewhere else.
     pub(super) fn new(line: Line, trace: &'t Trace, number: usize) -> Self {
-        Self { line, player: Player::new(trace), sample: sample(trace), next: number }
+        Self { line, player: Player::new(trace), next: [number; 2] }
     }
 
-    /// Proves every byte of the sample, on a host that has served nobody yet.
+    /// Proves every byte, on a host that was seeded with the trace and has served nobody yet.
     pub(super) fn verify(line: &Line, trace: &Trace) -> Result<()> {
-        let mut player = Player::new(trace);
-        let mut model = Model::new(false);
+        let (mut player, mut model) = (Player::new(trace), Model::new(false));
         model.seed(trace);
-        for execution in sample(trace) {
-            // The host's environments go by the number of the connection, ours by the sample: contents beside storage differ.
-            player.verify(&mut line.client()?, execution, &mut model, false)?;
+        for execution in 0..trace.executions.len() {
+            player.verify(&mut line.client()?, execution, &mut model, true)?;
         }
         Ok(())
     }
@@ -429,8 +427,9 @@ impl Work for Executions<'_> {
     }
 
     fn step(&mut self, mut latencies: Option<&mut Latencies>) -> Result<u64> {
-        let execution = self.sample[self.next % self.sample.len()];
-        self.next += 1;
+        let next = &mut self.next[usize::from(latencies.is_some())];
+        let execution = *next % self.player.trace.executions.len();
+        *next += 1;
         let begun = Instant::now();
         let mut client = self.line.client()?;
         self.line.beside.connecting += begun.elapsed();
@@ -443,12 +442,12 @@ impl Work for Executions<'_> {
                 Ok(())
             })?;
         }
-        self.line.beside.executions.push(begun.elapsed());
+        self.line.beside.executions.push((execution, begun.elapsed()));
         Ok(calls as u64)
     }
 
     fn close(&mut self) -> Result<()> {
-        Ok(()) // `verify` has proved the sample, byte by byte
+        Ok(()) // `verify` has proved every byte
     }
 
     fn line(&mut self) -> &mut Line {
@@ -456,33 +455,10 @@ impl Work for Executions<'_> {
     }
 }
 
-/// Executions spread evenly over a trace, few enough for the slowest way to play them in a tenth of a second or so.
-fn sample(trace: &Trace) -> Vec<usize> {
-    let mut sample = Vec::new();
-    let mut calls = 0;
-    // Halving steps: the middle, the quarters, the eighths, …
-    let mut step = trace.executions.len().next_power_of_two();
-    while step > 0 && calls < SAMPLE_CALLS {
-        for at in (step / 2..trace.executions.len()).step_by(step) {
-            if calls >= SAMPLE_CALLS {
-                break;
-            }
-            if !sample.contains(&at) {
-                calls += trace.executions[at].calls.len();
-                sample.push(at);
-            }
-        }
-        step /= 2;
-    }
-    sample.sort_unstable();
-    sample
-}
-
 /// As many as to leave the first-level cache of neither process.
 const SLOTS: usize = 16;
 /// What `connect` reads.
 const FIRST_READ: usize = 32;
-const SAMPLE_CALLS: usize = 600;
 /// Of larger rings only this much is touched beforehand.
 const LAP: usize = 16 << 20;
 /// Fits into any ring and into any socket's buffer, so that sending it never waits for the echo to be read.
