@@ -36,7 +36,7 @@ impl Visits<'_> {
     pub(super) fn visit(&mut self, cells: &[usize], round: u32, seed: u64, time: Duration) {
         let until = Instant::now() + time;
         let situation = self.cells[cells[0]].situation.clone();
-        let mut pairs = self.start(cells);
+        let mut pairs = self.start(cells, round);
         let mut before = self.look(&situation);
         let mut pass = 0;
         while !pairs.is_empty() && (pass == 0 || Instant::now() < until) {
@@ -67,8 +67,8 @@ impl Visits<'_> {
     }
 
     /// A pair of processes for each cell; those that cannot be are failures.
-    fn start(&mut self, cells: &[usize]) -> Vec<(usize, Pair)> {
-        let jobs = cells.iter().map(|&number| self.job(number)).collect::<Vec<_>>();
+    fn start(&mut self, cells: &[usize], round: u32) -> Vec<(usize, Pair)> {
+        let jobs = cells.iter().map(|&number| self.job(number, round)).collect::<Vec<_>>();
         // Loading goes on in all of them at once; checking, where both ends may spin, in one pair after another.
         let hosts: Vec<_> = jobs.iter().map(|(host, _)| Worker::start("worker-host", host)).collect();
         let clients = hosts.into_iter().zip(jobs).map(|(host, (_, mut job))| {
@@ -91,7 +91,7 @@ impl Visits<'_> {
     }
 
     /// What host and client of a cell have to know; the client also the host's address.
-    fn job(&self, number: usize) -> (Job, Job) {
+    fn job(&self, number: usize, round: u32) -> (Job, Job) {
         let Cell { way, situation } = self.cells[number].clone();
         let (host, client) = situation.cores(&self.cores);
         let trace = match &situation.workload {
@@ -100,7 +100,7 @@ impl Visits<'_> {
         };
         let address = way.transport.address(&self.directory.join(format!("{number}.sock")));
         let directory = self.directory.to_owned();
-        let job = Job { address, way, situation, core: host, trace, directory };
+        let job = Job { address, way, situation, core: host, round, trace, directory };
         (job.clone(), Job { core: client, ..job })
     }
 

@@ -24,6 +24,7 @@ pub(super) struct Job {
     pub(super) way: Way,
     pub(super) situation: Situation,
     pub(super) core: Option<usize>,
+    pub(super) round: u32,
     /// The file of the workload's trace.
     pub(super) trace: Option<PathBuf>,
     /// Where the socket is; removed if whoever started us goes without stopping us.
@@ -104,7 +105,8 @@ fn play(lines: &Receiver<String>) -> Result<()> {
         (Workload::Ping(len), _) => obey(lines, numbers.map(|_| Ping::new(new(), len)).collect()),
         (Workload::Connect, _) => obey(lines, numbers.map(|_| Connecting::new(new())).collect()),
         (Workload::Trace(_), Some(trace)) => {
-            obey(lines, numbers.map(|number| Executions::new(new(), trace, number)).collect())
+            // Rounds and connections begin at different executions.
+            obey(lines, numbers.map(|number| Executions::new(new(), trace, job.round as usize + number)).collect())
         }
         (Workload::Trace(name), None) => bail!("trace {name} was not loaded"),
     }

@@ -405,9 +405,8 @@ pub(super) struct Executions<'t> {
 }
 
 impl<'t> Executions<'t> {
-    /// Each of several starts somewhere else.
-    pub(super) fn new(line: Line, trace: &'t Trace, number: usize) -> Self {
-        Self { line, player: Player::new(trace), next: [number; 2] }
+    pub(super) fn new(line: Line, trace: &'t Trace, first: usize) -> Self {
+        Self { line, player: Player::new(trace), next: [first; 2] }
     }
 
     /// Proves every byte, on a host that was seeded with the trace and has served nobody yet.
