@@ -99,21 +99,16 @@ impl Sample {
         let [before, after] = self.floors?;
         Some((before.copy? + after.copy?) / 2.0)
     }
-
-    /// Its median call, without the clock.
-    fn median(&self) -> f64 {
-        median_call([self])
-    }
 }
 
-/// The median call of several slices together, without the clock.
-fn median_call<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> f64 {
+/// The median call of several slices together, without the clock, which is read once for all calls in flight.
+fn median_call<'a>(samples: impl IntoIterator<Item = &'a Sample>, in_flight: u32) -> f64 {
     let (mut latencies, mut clocks) = (Latencies::default(), Vec::new());
     for sample in samples {
         latencies.merge(&sample.slice.latencies);
         clocks.push(sample.slice.clock_ns);
     }
-    (latencies.percentile(50.0) as f64 - median(&mut clocks)).max(1.0)
+    (latencies.percentile(50.0) as f64 - median(&mut clocks) / f64::from(in_flight)).max(1.0)
 }
 
 /// All rows, in the order of the cells. A cell that was neither measured nor failed has none.
@@ -145,7 +140,7 @@ pub(super) fn rows(cells: &[Cell], samples: &[Sample], failures: &[Failure]) -> 
             let baseline = baseline.and_then(|baseline| filed.get(&(baseline, distance)));
             rows.push(Row {
                 moved: moved[number],
-                ratio_uds: baseline.and_then(|baseline| ratio(samples, baseline)),
+                ratio_uds: baseline.and_then(|baseline| ratio(samples, baseline, cell.situation.in_flight)),
                 errors: errors.len(),
                 error: errors.first().map(|failure| failure.error.clone()),
                 ..row(cell, distance, samples, executions(&cell.situation.workload))
@@ -163,7 +158,8 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
     let calls = sum(|sample| (sample.slice.calls + sample.slice.warm_up) as f64);
     let batch_calls = sum(|sample| sample.slice.batch_calls as f64);
     let some = |value: u64| (latencies.count() > 0).then_some(value);
-    let median_of = |value: fn(&Sample) -> Option<f64>| {
+    let in_flight = cell.situation.in_flight;
+    let median_of = |value: &dyn Fn(&Sample) -> Option<f64>| {
         let mut values: Vec<_> = samples.iter().filter_map(|sample| value(sample)).collect();
         (!values.is_empty()).then(|| median(&mut values))
     };
@@ -182,10 +178,10 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
         mean_ns: quotient(sum(|sample| sample.slice.batch_ns), batch_calls),
         calls_per_s: quotient(batch_calls * 1e9, sum(|sample| sample.slice.wall_ns)),
         execution_ns: execution(samples, executions),
-        floor_ns: median_of(Sample::floor),
-        copy_floor_ns: median_of(Sample::copy_floor),
-        ratio_floor: median_of(|sample| Some(sample.median() / sample.floor()?)),
-        ratio_copy_floor: median_of(|sample| Some(sample.median() / sample.copy_floor()?)),
+        floor_ns: median_of(&Sample::floor),
+        copy_floor_ns: median_of(&Sample::copy_floor),
+        ratio_floor: median_of(&|sample| Some(median_call([sample], in_flight) / sample.floor()?)),
+        ratio_copy_floor: median_of(&|sample| Some(median_call([sample], in_flight) / sample.copy_floor()?)),
         ratio_uds: None,
         client_cpu_ns: quotient(sum(|sample| sample.slice.usage.cpu_ns as f64), calls),
         host_cpu_ns: quotient(sum(|sample| sample.host.cpu_ns as f64), calls),
@@ -205,11 +201,11 @@ fn execution(samples: &[&Sample], executions: usize) -> Option<f64> {
 }
 
 /// Of medians, round by round; where no round has both, of the medians over all rounds.
-fn ratio(samples: &[&Sample], baseline: &[&Sample]) -> Option<f64> {
+fn ratio(samples: &[&Sample], baseline: &[&Sample], in_flight: u32) -> Option<f64> {
     let rounds = |samples: &[&'_ Sample]| {
         let mut rounds: BTreeMap<u32, Vec<&Sample>> = BTreeMap::new();
         samples.iter().for_each(|sample| rounds.entry(sample.round).or_default().push(sample));
-        rounds.into_iter().map(|(round, samples)| (round, median_call(samples))).collect::<BTreeMap<_, _>>()
+        rounds.into_iter().map(|(round, samples)| (round, median_call(samples, in_flight))).collect::<BTreeMap<_, _>>()
     };
     if samples.is_empty() || baseline.is_empty() {
         return None;
@@ -218,7 +214,7 @@ fn ratio(samples: &[&Sample], baseline: &[&Sample]) -> Option<f64> {
     let mut ratios: Vec<_> =
         rounds(samples).into_iter().filter_map(|(round, ours)| Some(ours / theirs.get(&round)?)).collect();
     Some(match ratios.is_empty() {
-        true => median_call(samples.iter().copied()) / median_call(baseline.iter().copied()),
+        true => median_call(samples.iter().copied(), in_flight) / median_call(baseline.iter().copied(), in_flight),
         false => median(&mut ratios),
     })
 }
@@ -227,13 +223,14 @@ fn ratio(samples: &[&Sample], baseline: &[&Sample]) -> Option<f64> {
 const MOVED: f64 = 1.25;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::lab::matrix::{HostKind, Placement, Situation, Transport, Wait};
 
-    fn cells(placement: Placement) -> Vec<Cell> {
+    /// Today's way and a rival, in one situation.
+    pub(in crate::lab) fn cells(placement: Placement) -> Vec<Cell> {
         let situation =
             Situation { workload: Workload::Read(32), placement, think_us: 0, in_flight: 1, connections: 1 };
         let today = Way::today(HostKind::Thread);
@@ -242,7 +239,7 @@ mod tests {
     }
 
     /// Calls of `call` nanoseconds each, measured with a clock that takes 30, between two floors.
-    fn sample(cell: usize, round: u32, call: u64, floors: [f64; 2]) -> Sample {
+    pub(in crate::lab) fn sample(cell: usize, round: u32, call: u64, floors: [f64; 2]) -> Sample {
         let mut latencies = Latencies::default();
         (0..10).for_each(|_| latencies.record(Duration::from_nanos(call + 30)));
         let slice = Slice {
@@ -311,6 +308,14 @@ mod tests {
 
         let alone = super::rows(&cells(Placement::Split), &[sample(1, 0, 1000, near)], &[]);
         assert_eq!(alone[0].ratio_uds, None);
+    }
+
+    #[test]
+    fn calls_in_flight_share_a_reading_of_the_clock() {
+        let mut cells = cells(Placement::Split);
+        cells[0].situation.in_flight = 3;
+        let rows = rows(&cells, &[sample(0, 0, 90, [100.0; 2])], &[]);
+        assert_eq!((rows[0].p50_ns, rows[0].ratio_floor), (Some(120), Some(1.1)));
     }
 
     #[test]

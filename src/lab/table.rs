@@ -65,7 +65,7 @@ fn title(situation: &Situation, distance: Option<Distance>, block: &[&Row]) -> S
 
 /// Whether the floor between two cores has to do with the calls.
 fn has_floor(situation: &Situation) -> bool {
-    situation.placement != Placement::Same
+    situation.placement != Placement::Same && situation.connections == 1
 }
 
 fn table(rows: &[&Row], style: Style) -> Table {
@@ -164,7 +164,7 @@ fn legend(report: &Report, left_out: usize, out: &mut String) {
         let percent = WORTH_SHOWING * 100.0;
         let _ = writeln!(
             out,
-            "{left_out} tables with under {percent:.0} % of their situation's slices are not shown; --json has them."
+            "Not shown, with under {percent:.0} % of the slices of their workload and placement: {left_out} tables; --json has them."
         );
     }
     let _ =
@@ -222,6 +222,9 @@ const WORTH_SHOWING: f64 = 0.15;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::machine::Machine;
+    use crate::lab::rows::tests::{cells, sample};
+    use crate::lab::rows::{Failure, Sample, rows};
 
     #[test]
     fn three_significant_digits() {
@@ -234,5 +237,33 @@ mod tests {
             (ratio_text(0.0023), ratio_text(1.234), ratio_text(430.4)),
             ("0.0023".into(), "1.23".into(), "430".into())
         );
+    }
+    #[test]
+    fn a_distance_that_was_hardly_met_is_left_out_and_that_is_said() {
+        let cells = cells(Placement::Split);
+        let near = (0..20).map(|at| sample(at % 2, 0, 1000, [70.0, 70.0]));
+        let far = (0..4).map(|at| sample(at % 2, 0, 2000, [400.0, 400.0]));
+        let few = far.clone().take(3);
+        let render = |samples: Vec<Sample>, style| {
+            let failure = Failure { cell: 1, error: "gone".to_owned() };
+            let rows = rows(&cells, &samples, &[failure]);
+            let machine = Machine::look();
+            render(&Report { command: vec![], machine, seed: 1, rounds: 1, took_s: 1.0, timer_ns: 30.0, rows }, style)
+        };
+        let shown = render(near.clone().chain(far).collect(), Style::Plain);
+        assert!(
+            shown.contains("read:32, a core each, near cores (floor 70 ns, copy floor 700 ns, slices a way: 10)"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("far cores (floor 400 ns, copy floor 4.00 µs, slices a way: 2)")
+                && !shown.contains("Not shown"),
+            "{shown}"
+        );
+        assert!(shown.contains("FAILED in 1 of 1 rounds: shm spin: read:32, a core each: gone"), "{shown}");
+        let shown = render(near.chain(few).collect(), Style::Markdown);
+        assert!(!shown.contains("far cores") && shown.contains("placement: 1 tables; --json has them."), "{shown}");
+        assert!(shown.starts_with("### read:32") && shown.contains("\n| way "), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
     }
 }
