@@ -18,8 +18,10 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::layout::BELL;
@@ -27,10 +29,45 @@ use super::mapping::Mapping;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::full_fence;
 
-/// The rendezvous socket, as a thread's descriptor or as a tokio stream. Only sleepers and those who wake them touch it.
-pub(crate) trait Socket: AsFd + std::fmt::Debug + Send + Sync {}
+/// What carries a ring to a sleeper. Only sleepers and those who wake them touch it.
+pub(crate) trait Socket: std::fmt::Debug + Send + Sync {
+    /// Sends a byte, unless there are as many on their way as it holds.
+    fn ring(&self);
+    /// Takes bytes that rang; if there are none, waits for one or says so.
+    fn hear(&self, wait: bool) -> io::Result<Heard>;
+    /// Waits until `hear` would not wait, up to `timeout`.
+    fn wait(&self, timeout: Duration) -> io::Result<()>;
+    /// Ends the connection for both sides.
+    fn hang_up(&self);
+}
 
-impl<T: AsFd + std::fmt::Debug + Send + Sync> Socket for T {}
+/// The rendezvous socket, as a thread's descriptor or as a tokio stream.
+impl<T: AsFd + std::fmt::Debug + Send + Sync> Socket for T {
+    fn ring(&self) {
+        // A full buffer holds bytes that ring already; a peer that is gone is noticed by the next look.
+        while let Err(Errno::INTR) = rustix::net::send(self, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {}
+    }
+
+    fn hear(&self, wait: bool) -> io::Result<Heard> {
+        let flags = if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+        // Bytes that ring may have piled up; what is left over rings once more, which is harmless.
+        let mut bytes = [0u8; 64];
+        match rustix::net::recv(self, &mut bytes[..], flags) {
+            Ok((0, _)) | Err(Errno::CONNRESET) => Ok(Heard::Gone),
+            Ok(_) => Ok(Heard::Ring),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Heard::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn wait(&self, timeout: Duration) -> io::Result<()> {
+        crate::socket::poll(self, PollFlags::IN, Some(timeout))
+    }
+
+    fn hang_up(&self) {
+        let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Both);
+    }
+}
 
 /// One end's bell and its way to ring the peer's.
 #[derive(Debug)]
@@ -122,7 +159,7 @@ impl Doorbell {
     }
 
     /// Sleeps until rung, or until the peer is gone, or up to `timeout` (`None`: for ever).
-    pub(crate) fn sleep(&mut self, timeout: Option<std::time::Duration>) -> io::Result<Heard> {
+    pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<Heard> {
         #[cfg(feature = "shm-named")]
         if let Some(events) = &self.events {
             events.wait(timeout);
@@ -130,9 +167,9 @@ impl Doorbell {
         }
         match timeout {
             // One system call, as a socket would take.
-            None => self.receive(RecvFlags::empty()),
-            Some(_) => {
-                crate::socket::poll(self.socket.as_fd(), PollFlags::IN, timeout)?;
+            None => self.socket.hear(true),
+            Some(timeout) => {
+                self.socket.wait(timeout)?;
                 self.look()
             }
         }
@@ -140,23 +177,12 @@ impl Doorbell {
 
     /// Takes bytes that rang out of the socket, without waiting.
     pub(crate) fn look(&mut self) -> io::Result<Heard> {
-        self.receive(RecvFlags::DONTWAIT)
+        self.socket.hear(false)
     }
 
     /// Ends the connection for both sides, for good.
     pub(crate) fn hang_up(&self) {
-        let _ = rustix::net::shutdown(self.socket.as_fd(), rustix::net::Shutdown::Both);
-    }
-
-    fn receive(&mut self, flags: RecvFlags) -> io::Result<Heard> {
-        // Bytes that ring may have piled up; what is left over rings once more, which is harmless.
-        let mut bytes = [0u8; 64];
-        match rustix::net::recv(self.socket.as_fd(), &mut bytes[..], flags) {
-            Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => Ok(Heard::Gone),
-            Ok(_) => Ok(Heard::Ring),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Heard::Nothing),
-            Err(error) => Err(error.into()),
-        }
+        self.socket.hang_up();
     }
 
     #[cold]
@@ -170,10 +196,7 @@ impl Doorbell {
         }
         #[cfg(not(feature = "shm-named"))]
         let _ = word;
-        // A full buffer holds bytes that ring already; a peer that is gone is noticed by the next look.
-        while let Err(rustix::io::Errno::INTR) =
-            rustix::net::send(self.socket.as_fd(), &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-        {}
+        self.socket.ring();
     }
 
     fn flags(&self, how: Sleep) -> u64 {

@@ -26,8 +26,9 @@ pub(crate) const EVENT: usize = 256;
 pub(crate) const EVENT_SIZE: usize = 256;
 pub(crate) const RING: usize = 4096;
 
-/// Records start on lines; this is also the unit of every position.
-pub(crate) const LINE: usize = 64;
+/// Records start on lines; this is also the unit of every position. The model checker tries the orders of all accesses, hence
+/// its lines of two words.
+pub(crate) const LINE: usize = if cfg!(genvm_loom) { 16 } else { 64 };
 /// The word in front of a record's payload: 48 bits of position, 16 bits of payload length.
 pub(crate) const HEADER: usize = 8;
 /// Positions count lines modulo 2^48.

@@ -13,6 +13,10 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(genvm_loom)]
+#[path = "model.rs"]
+mod model;
+
 /// A mapped block, writable or read-only.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -29,6 +33,8 @@ enum Backing {
     Mapped,
     #[cfg(feature = "shm-named")]
     Named(#[allow(dead_code, reason = "held so that it unmaps when dropped")] shared_memory::Shmem),
+    #[cfg(genvm_loom)]
+    Model(model::Words),
 }
 
 // SAFETY: the block has no thread affinity; every access goes through atomics or raw copies at checked offsets.
@@ -48,7 +54,7 @@ impl Mapping {
     }
 
     /// Anonymous memory shared with forked children only: for tests of the ring alone.
-    #[cfg(test)]
+    #[cfg(all(test, not(genvm_loom)))]
     pub(crate) fn anonymous(len: usize) -> Self {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: as in `new`.
@@ -92,6 +98,7 @@ impl Mapping {
     }
 
     /// Asks the processor to have a line ready that will be read soon.
+    #[cfg(not(genvm_loom))]
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
         let _place = self.range(offset, 1);
@@ -103,6 +110,7 @@ impl Mapping {
     }
 
     /// Copies `from` into the block. The bytes become visible to the peer with the next release store.
+    #[cfg(not(genvm_loom))]
     #[inline]
     pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
         assert!(self.writable, "copy into the peer's segment");
@@ -115,6 +123,7 @@ impl Mapping {
 
     /// Copies bytes of the block out. A lying peer may change them meanwhile: the result is then arbitrary bytes, which
     /// is what a peer may send anyway.
+    #[cfg(not(genvm_loom))]
     #[inline]
     pub(crate) fn copy_out(&self, offset: usize, to: &mut [u8]) {
         let from = self.range(offset, to.len());
@@ -129,6 +138,7 @@ impl Mapping {
         self.range(offset, len)
     }
 
+    #[cfg(not(genvm_loom))]
     #[inline]
     fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(WORD), "unaligned word");
@@ -139,6 +149,7 @@ impl Mapping {
         unsafe { AtomicU64::from_ptr(word) }
     }
 
+    #[cfg(not(genvm_loom))]
     #[inline]
     fn range(&self, offset: usize, len: usize) -> *mut u8 {
         if offset > self.len || len > self.len - offset {
@@ -165,6 +176,8 @@ impl Drop for Mapping {
             },
             #[cfg(feature = "shm-named")]
             Backing::Named(_) => {}
+            #[cfg(genvm_loom)]
+            Backing::Model(_) => {}
         }
     }
 }
@@ -175,6 +188,8 @@ impl std::fmt::Debug for Backing {
             Self::Mapped => "mapped",
             #[cfg(feature = "shm-named")]
             Self::Named(_) => "named",
+            #[cfg(genvm_loom)]
+            Self::Model(_) => "model",
         })
     }
 }

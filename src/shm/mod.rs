@@ -31,15 +31,17 @@ mod channel;
 mod doorbell;
 #[cfg(feature = "shm-named")]
 mod event;
-#[cfg(any(test, genvm_fuzz))]
+#[cfg(any(all(test, not(genvm_loom)), genvm_fuzz))]
 pub(crate) mod fuzzing;
 mod handshake;
 mod layout;
 mod mapping;
+#[cfg(all(test, genvm_loom))]
+mod orders;
 mod rendezvous;
 mod ring;
 mod segment;
-#[cfg(test)]
+#[cfg(all(test, not(genvm_loom)))]
 mod tests;
 
 use std::sync::Arc;

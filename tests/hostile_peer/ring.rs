@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use genvm_transport::shm::RingFault;
 use rustix::fs::OFlags;
@@ -152,13 +152,19 @@ fn a_header_that_flips_while_we_read() {
             let fault = thread::scope(|scope| {
                 let _stop = Stop(&stop);
                 scope.spawn(|| {
-                    // Each record of one line, whichever the reader has come to, is good, bad, and good again.
+                    // Each record of one line, whichever the reader has come to, is good, bad, and good again. Whether the reader
+                    // meets a bad one is chance; in the end they stay bad.
+                    let started = Instant::now();
                     while !stop.load(Ordering::Relaxed) {
                         let read = peer.theirs.load(CONSUMED);
                         for position in read..read + LINES {
-                            peer.store_header(position, position << 16 | 9);
+                            if started.elapsed() < FLIPPING {
+                                peer.store_header(position, position << 16 | 9);
+                            }
                             peer.store_header(position, position << 16 | bad);
-                            peer.store_header(position, position << 16 | 56);
+                            if started.elapsed() < FLIPPING {
+                                peer.store_header(position, position << 16 | 56);
+                            }
                         }
                         peer.ring();
                     }
@@ -180,6 +186,8 @@ fn a_header_that_flips_while_we_read() {
         }
     });
 }
+
+const FLIPPING: Duration = Duration::from_millis(100);
 
 /// Ends the attacker's loop however the victim's part ends.
 struct Stop<'a>(&'a AtomicBool);
