@@ -25,7 +25,11 @@ pub(super) fn render(report: &Report, style: Style) -> String {
         distances.sort_unstable();
         distances.dedup();
         for distance in distances {
-            let block: Vec<_> = rows.iter().filter(|row| row.distance == distance).collect();
+            let block: Vec<_> =
+                rows.iter().filter(|row| row.distance == distance && (row.slices > 0 || row.errors > 0)).collect();
+            if block.is_empty() {
+                continue; // the legend names what was measured on moving cores only
+            }
             let share: usize = block.iter().map(|row| row.slices).sum();
             let failed = block.iter().any(|row| row.slices == 0);
             if (share as f64) < WORTH_SHOWING * all as f64 && !failed {
@@ -91,7 +95,7 @@ fn table(rows: &[&Row], style: Style) -> Table {
     for row in rows {
         let mut cells = vec![way(row, rows)];
         if row.slices == 0 {
-            cells.push(if row.errors > 0 { "failed" } else { "moved" }.to_owned());
+            cells.push("failed".to_owned());
         } else {
             cells.extend([row.p50_ns, row.p99_ns, row.p999_ns].map(|ns| time(ns.map(|ns| ns as f64))));
             cells.push(time(row.mean_ns));
@@ -169,6 +173,9 @@ fn legend(report: &Report, left_out: usize, out: &mut String) {
     }
     let _ =
         writeln!(out, "{}; {} rounds, seed {}, {:.0} s.", report.machine, report.rounds, report.seed, report.took_s);
+    for row in report.rows.iter().filter(|row| row.slices == 0 && row.errors == 0) {
+        let _ = writeln!(out, "NOT MEASURED, the cores moved every time: {}", row.cell);
+    }
     for row in cells.map(|rows| &rows[0]).filter(|row| row.errors > 0) {
         let error = row.error.as_deref().unwrap_or("unknown");
         let _ = writeln!(out, "FAILED in {} of {} rounds: {}: {error}", row.errors, report.rounds, row.cell);
@@ -261,8 +268,13 @@ mod tests {
             "{shown}"
         );
         assert!(shown.contains("FAILED in 1 of 1 rounds: shm spin: read:32, a core each: gone"), "{shown}");
-        let shown = render(near.chain(few).collect(), Style::Markdown);
+        let shown = render(near.clone().chain(few.clone()).collect(), Style::Markdown);
         assert!(!shown.contains("far cores") && shown.contains("placement: 1 tables; --json has them."), "{shown}");
+        let shown = render(vec![sample(0, 0, 1000, [70.0, 400.0])], Style::Plain);
+        assert!(shown.contains("NOT MEASURED, the cores moved every time: uds park: read:32"), "{shown}");
+        assert!(shown.starts_with("read:32, a core each (slices a way: 0)"), "what failed is shown: {shown}");
+        assert!(!shown.contains("\n uds park"), "{shown}");
+        let shown = render(near.chain(few).collect(), Style::Markdown);
         assert!(shown.starts_with("### read:32") && shown.contains("\n| way "), "{shown}");
         assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
     }
