@@ -271,8 +271,8 @@ fn compare_fills_every_cell_and_writes_every_field() {
         for text in ["transport", "wait", "host", "workload", "placement"] {
             assert!(row[text].is_string(), "{text} of {row}");
         }
-        let numbers = "think_us in_flight calls p50_ns p90_ns p99_ns p999_ns max_ns mean_ns client_cpu_ns host_cpu_ns \
-                       client_switches host_switches errors ratio_uds";
+        let numbers = "think_us in_flight connections slices moved calls p50_ns p90_ns p99_ns p999_ns max_ns mean_ns \
+                       calls_per_s client_cpu_ns host_cpu_ns client_switches host_switches errors ratio_uds";
         for number in numbers.split_whitespace() {
             assert!(row[number].is_number(), "{number} of {row}");
         }
@@ -284,6 +284,102 @@ fn compare_fills_every_cell_and_writes_every_field() {
     }
 }
 
+/// Rows of `compare --format csv`, each with its fields by name.
+fn csv(arguments: &[&str]) -> Vec<std::collections::HashMap<String, String>> {
+    let (code, out, err) = run(&[&["compare", "--rounds", "1", "--format", "csv"], arguments].concat());
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let mut lines = out.lines().map(|line| line.split(',').map(str::to_owned));
+    let names: Vec<String> = lines.next().expect("a header").collect();
+    lines.map(|fields| names.iter().cloned().zip(fields).collect()).collect()
+}
+
+#[test]
+fn slices_are_filed_by_distance_or_counted_as_moved() {
+    let _watchdog = watchdog("slices_are_filed_by_distance_or_counted_as_moved");
+    if std::thread::available_parallelism().expect("cores").get() < 2 {
+        return; // nothing can be split
+    }
+    let workloads = ["--workloads", "read:65536,write:4096", "--placements", "split,free"];
+    let rows = csv(&[&workloads[..], &["--transports", "uds,shm", "--waits", "park", "--time", "4"]].concat());
+    for (transport, workload) in [("uds", "read:65536"), ("uds", "write:4096"), ("shm", "read:65536")] {
+        for placement in ["split", "free"] {
+            let mine = |row: &&std::collections::HashMap<String, String>| {
+                (&*row["transport"], &*row["workload"], &*row["placement"]) == (transport, workload, placement)
+            };
+            let cell: Vec<_> = rows.iter().filter(mine).collect();
+            let slices: usize = cell.iter().map(|row| row["slices"].parse::<usize>().expect("a number")).sum();
+            assert!(slices + cell[0]["moved"].parse::<usize>().expect("a number") > 0, "{cell:?}");
+            for row in cell.into_iter().filter(|row| row["slices"] != "0") {
+                let known = ["siblings", "near", "far"].contains(&&*row["distance"]);
+                assert_eq!(known, placement == "split", "{row:?}");
+                let floors = ["floor_ns", "copy_floor_ns", "ratio_floor", "ratio_copy_floor"];
+                let floors = floors.map(|name| row[name].parse::<f64>().expect(name));
+                assert!(floors[0] < floors[1] && floors[2] > floors[3], "{row:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_work_is_measured() {
+    let _watchdog = watchdog("every_kind_of_work_is_measured");
+    let same = ["--placements", "same", "--hosts", "thread,tokio", "--time", "2"];
+    let all = ["--transports", "uds,shm", "--waits", "park,adaptive"];
+    let rows = csv(&[&same[..], &all, &["--workloads", "ping:32,ping:300000,connect"]].concat());
+    assert_eq!(rows.len(), 2 * 2 * 2 * 3);
+    let in_flight = ["--workloads", "read:32,trace:wizard_of_coin", "--in-flight", "1,256", "--ring-kib", "32"];
+    let piped = csv(&[&same[..], &all, &in_flight].concat());
+    assert_eq!(piped.len(), 2 * 2 * 2 * 3, "a trace has one call in flight");
+    let several = csv(&[&same[..], &all, &["--workloads", "write:32,trace:storage", "--connections", "1,5"]].concat());
+    assert_eq!(several.len(), 2 * 2 * 2 * 4);
+    assert!(piped.iter().all(|row| row["ring_kib"] == if row["transport"] == "shm" { "32" } else { "" }));
+    for row in rows.iter().chain(&piped).chain(&several) {
+        let number = |name: &str| row[name].parse::<f64>().unwrap_or_else(|_| panic!("{name} of {row:?}"));
+        assert!(number("errors") == 0.0 && number("calls") > 0.0 && number("calls_per_s") > 0.0, "{row:?}");
+        assert!(number("p50_ns") <= number("max_ns") && number("mean_ns") > 0.0, "{row:?}");
+    }
+}
+
+#[test]
+fn budgets_and_rings_are_swept_where_they_matter() {
+    let _watchdog = watchdog("budgets_and_rings_are_swept_where_they_matter");
+    let swept = ["--spin-us", "0.5,2", "--yield-us", "0,20,50", "--ring-kib", "4,64"];
+    let rows = csv(&[&["--workloads", "read:1", "--placements", "same", "--time", "1"], &swept[..]].concat());
+    let mut ways: Vec<_> = rows
+        .iter()
+        .map(|row| ["transport", "wait", "spin_us", "yield_us", "ring_kib"].map(|name| row[name].clone()))
+        .collect();
+    ways.sort_unstable();
+    ways.dedup();
+    // uds: park, spin, six budgets; shm: the same with each of two rings.
+    assert_eq!((rows.len(), ways.len()), (8 + 2 * 8, 8 + 2 * 8));
+    assert!(ways.contains(&["shm", "adaptive", "0.5", "20.0", "4"].map(str::to_owned)), "{ways:?}");
+    assert!(ways.contains(&["uds", "park", "", "", ""].map(str::to_owned)), "{ways:?}");
+}
+
+#[test]
+fn an_interrupted_comparison_shows_what_it_has_and_leaves_nothing() {
+    let _watchdog = watchdog("an_interrupted_comparison_shows_what_it_has_and_leaves_nothing");
+    let directory = directory();
+    let until_measured = [1, 4, 16].into_iter().any(|seconds| {
+        let mut command = lab(&["compare", "--placements", "same", "--workloads", "read:32", "--time", "60"]);
+        command.env("TMPDIR", directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut comparing = command.spawn().expect("transport-lab");
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        let pid = rustix::process::Pid::from_child(&comparing);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("kill");
+        let (mut out, mut err) = (String::new(), String::new());
+        comparing.stdout.take().expect("piped").read_to_string(&mut out).expect("read");
+        comparing.stderr.take().expect("piped").read_to_string(&mut err).expect("read");
+        assert_eq!(comparing.wait().expect("wait").code(), Some(130), "{err}");
+        assert!(err.starts_with("interrupted in round 1 of 5: "), "{err}");
+        assert_eq!(entries(directory.path()), Vec::<String>::new());
+        // On a busy machine nothing may have been finished yet.
+        out.contains("read:32, both on one core (") && out.contains("uds park")
+    });
+    assert!(until_measured);
+}
+
 #[test]
 fn unknown_names_list_the_known_ones() {
     let _watchdog = watchdog("unknown_names_list_the_known_ones");
@@ -293,6 +389,11 @@ fn unknown_names_list_the_known_ones() {
         (&["compare", "--hosts", "cat"], 2, "thread, tokio"),
         (&["compare", "--placements", "left"], 2, "split, same, free"),
         (&["compare", "--workloads", "jump:3"], 2, "read:BYTES, write:BYTES, ping:BYTES, connect, trace:dynarray_read"),
+        (&["compare", "--formats", "x"], 2, "--format"),
+        (&["compare", "--format", "xml"], 2, "table, markdown, csv, json"),
+        (&["compare", "--ring-kib", "5"], 2, "a power of two from 4"),
+        (&["compare", "--placements", "same", "--workloads", "write:1", "--in-flight", "2"], 1, "read:BYTES"),
+        (&["compare", "--placements", "same", "--in-flight", "256", "--ring-kib", "16"], 1, "a ring of 32 KiB"),
         (&["compare", "--workloads", "trace:none", "--placements", "same"], 1, "dynarray_read, erc20"),
         (&["replay", "--connect", "unix:///x", "--trace", "none"], 1, "dynarray_read, erc20"),
         (&["host", "--listen", "/run/x"], 1, "unix:///path"),

@@ -17,7 +17,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Measure ways to reach a host against each other and against the floor, in one table
-    Compare(compare::CompareArgs),
+    Compare(Box<compare::CompareArgs>),
     /// Serve an in-memory host until interrupted
     Host(host::HostArgs),
     /// Play recorded executions against any host, ours or a foreign one
@@ -42,7 +42,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let success = |()| ExitCode::SUCCESS;
     let done = match Cli::parse().verb {
-        Verb::Compare(args) => compare::run(args).map(|ended| match ended {
+        Verb::Compare(args) => compare::run(*args).map(|ended| match ended {
             compare::Ended::Measured => ExitCode::SUCCESS,
             compare::Ended::Failed => ExitCode::FAILURE,
             compare::Ended::Interrupted => ExitCode::from(130),

@@ -25,13 +25,17 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// An address of this kind for a host whose files may go into `directory`.
-    pub(super) fn address(self, directory: &Path) -> String {
-        let path = directory.join("host.sock");
+    pub(super) fn has_rings(self) -> bool {
+        matches!(self, Self::Shm | Self::ShmNamed)
+    }
+
+    /// An address of this kind for a host whose socket may be at `path`.
+    pub(super) fn address(self, path: &Path) -> String {
+        let path = path.display();
         match self {
-            Self::Uds => format!("unix://{}", path.display()),
-            Self::Shm => format!("shm://{}", path.display()),
-            Self::ShmNamed => format!("shm-named://{}", path.display()),
+            Self::Uds => format!("unix://{path}"),
+            Self::Shm => format!("shm://{path}"),
+            Self::ShmNamed => format!("shm-named://{path}"),
             Self::Tcp => "tcp://127.0.0.1:0".to_owned(),
         }
     }
@@ -223,6 +227,8 @@ pub(super) struct Situation {
     pub(super) think_us: u64,
     /// Calls on their way at once, on one connection.
     pub(super) in_flight: u32,
+    /// Connections at once.
+    pub(super) connections: u32,
 }
 
 impl Situation {
@@ -242,7 +248,7 @@ impl Situation {
 
     /// Whether the distance between two known cores is a part of every call.
     pub(super) fn has_distance(&self) -> bool {
-        self.placement == Placement::Split
+        self.placement == Placement::Split && self.connections == 1
     }
 }
 
@@ -259,6 +265,9 @@ impl fmt::Display for Situation {
         }
         if self.in_flight > 1 {
             write!(f, ", {} in flight", self.in_flight)?;
+        }
+        if self.connections > 1 {
+            write!(f, ", {} connections", self.connections)?;
         }
         Ok(())
     }

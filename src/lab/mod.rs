@@ -8,13 +8,18 @@
 //! | `data` | the bytes behind a trace: addresses, slots and contents, all functions of their place |
 //! | `calls`, `player` | plays executions through a `HostClient`, with or without a cache of pages |
 //! | `model` | what storage must contain, independently of `HostState` |
-//! | `floor` | what the hardware allows between two cores |
+//! | `serving` | what the connections of a host get |
+//! | `workload` | what GenVM does, step by step |
+//! | `floor` | what two cores can do at best: pass a line, copy bytes |
 //! | `stats` | medians, and histograms that travel between processes |
 //! | `process` | CPU time, affinity, and children that do not outlive us |
-//! | `matrix` | what is compared: transports, waits, hosts, workloads, placements |
+//! | `matrix` | what is compared: ways to reach a host, in situations |
+//! | `slice` | a few milliseconds of calls |
 //! | `worker` | the two measured processes |
-//! | `workload`, `slice` | what the GenVM side does, a few milliseconds at a time, between two probes of the floor |
-//! | `compare`, `rows`, `table` | rounds, what they come to, and how it is shown |
+//! | `visit` | all ways in one situation, taking turns |
+//! | `rows` | from slices to rows, by distance of the cores |
+//! | `compare` | the verb: rounds of visits |
+//! | `show`, `table` | rows for programs and for people |
 //! | `study` | one design question each, by itself |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
@@ -32,10 +37,13 @@ mod player;
 mod process;
 mod replay;
 mod rows;
+mod serving;
+mod show;
 mod slice;
 mod stats;
 mod study;
 mod table;
 mod trace;
+mod visit;
 mod worker;
 mod workload;

@@ -1,10 +1,13 @@
 //! Processes: where they run, what they cost, and that none outlives the one that started it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{ClockId, clock_gettime};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,7 +38,16 @@ pub(super) struct Usage {
 
 impl Usage {
     pub(super) fn now() -> Self {
-        let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Self::default() };
+        Self::of(UsageWho::RUSAGE_SELF)
+    }
+
+    /// What the other threads have used: this one only talks about it.
+    pub(super) fn of_others() -> Self {
+        Self::now().since(Self::of(UsageWho::RUSAGE_THREAD))
+    }
+
+    fn of(who: UsageWho) -> Self {
+        let Ok(usage) = getrusage(who) else { return Self::default() };
         let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
         Self {
             cpu_ns: (micros(usage.user_time()) + micros(usage.system_time())) * 1000,
@@ -43,12 +55,38 @@ impl Usage {
         }
     }
 
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self { cpu_ns: self.cpu_ns + other.cpu_ns, switches: self.switches + other.switches }
+    pub(super) fn since(self, before: Self) -> Self {
+        Self { cpu_ns: self.cpu_ns - before.cpu_ns, switches: self.switches - before.switches }
+    }
+}
+
+/// CPU time of the calling thread so far.
+pub(super) fn thread_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Clock ticks of all cores so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ticks {
+    /// Those that a hypervisor gave to somebody else while we had work.
+    pub(super) stolen: u64,
+    pub(super) all: u64,
+}
+
+impl Ticks {
+    pub(super) fn now() -> Self {
+        std::fs::read_to_string("/proc/stat").map_or_else(|_| Self::default(), |text| Self::parse(&text))
+    }
+
+    fn parse(stat: &str) -> Self {
+        // cpu  user nice system idle iowait irq softirq steal guest guest_nice; the last two are parts of the first two.
+        let fields = stat.split_whitespace().skip(1).take(8).map_while(|field| field.parse().ok());
+        let fields: Vec<u64> = fields.collect();
+        Self { stolen: fields.get(7).copied().unwrap_or(0), all: fields.iter().sum() }
     }
 
     pub(super) fn since(self, before: Self) -> Self {
-        Self { cpu_ns: self.cpu_ns - before.cpu_ns, switches: self.switches - before.switches }
+        Self { stolen: self.stolen - before.stolen, all: self.all - before.all }
     }
 }
 
@@ -69,6 +107,7 @@ impl Worker {
             .arg(name)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0) // Ctrl-C is for us; it follows
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().context("piped")?));
@@ -123,4 +162,17 @@ pub(super) fn tell<T: Serialize>(said: Result<T>) {
     let mut output = std::io::stdout().lock();
     // If nobody listens any more, the end of our input says so.
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_those_of_all_cores() {
+        let stat = "cpu  10 1 5 100 2 0 3 7 4 0\ncpu0 9 9 9 9 9 9 9 9 0 0\n";
+        assert_eq!(Ticks::parse(stat), Ticks { stolen: 7, all: 128 });
+        assert_eq!(Ticks::parse(""), Ticks::default());
+        assert!(Ticks::now().all > 0);
+    }
 }

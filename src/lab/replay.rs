@@ -235,8 +235,8 @@ fn range(text: &str) -> Result<Range<usize>, String> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::host::{World, serve_all};
     use super::super::matrix::HostKind;
+    use super::super::serving::{Service, World, serve_all};
     use super::*;
     use crate::{ListenOptions, Listener, listen};
 
@@ -245,9 +245,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let address = format!("{scheme}://{}/host.sock", directory.path().display());
         let listener: Arc<dyn Listener> = Arc::from(listen(&address, &ListenOptions::default()).expect("listen"));
-        let world = Arc::new(World::new(seeded.then(|| trace.clone()), false, 0));
+        let service = Arc::new(Service::Host(World::new(seeded.then(|| trace.clone()), false, 0)));
         let serving = listener.clone();
-        let host = std::thread::spawn(move || serve_all(serving, HostKind::Thread, world, |error| panic!("{error}")));
+        let host = std::thread::spawn(move || serve_all(serving, HostKind::Thread, service, |error| panic!("{error}")));
         let args = ReplayArgs {
             connect: address,
             trace: None,

@@ -1,22 +1,33 @@
-//! From slices to rows: a row for each cell and distance, over all rounds.
-//!
-//! Percentiles come from merged histograms, never from averages; ratios are medians of what each slice, or each round, says of
-//! itself. Slices during which the cores were moved are counted and left out.
+//! From slices to [`Row`]s: one for each cell and each [`Distance`] that its slices fall into. What is left out is counted.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::matrix::{Cell, Distance, Way};
-use super::process::Usage;
-use super::slice::{Measured, Slice};
+use super::floor::Floor;
+use super::matrix::{Cell, Distance, Way, Workload};
+use super::process::{Ticks, Usage};
+use super::slice::Slice;
 use super::stats::{Latencies, median};
 
-/// A cell in a round: what its GenVM side measured, and what its host used meanwhile.
-#[derive(Debug)]
+/// A slice of a cell, and what the machine was like meanwhile.
+#[derive(Debug, Clone)]
 pub(super) struct Sample {
     pub(super) cell: usize,
     pub(super) round: u32,
-    pub(super) result: Result<(Measured, Usage)>,
+    pub(super) slice: Slice,
+    /// What the calls took of the host.
+    pub(super) host: Usage,
+    /// Right before and right after; `None` where there are no two cores.
+    pub(super) floors: Option<[Floor; 2]>,
+    pub(super) ticks: Ticks,
+}
+
+/// A cell that could not be measured, or not to its end, in one of the rounds.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) cell: usize,
+    pub(super) error: String,
 }
 
 /// A line of the result. Times in nanoseconds; CPU time and switches a call.
@@ -24,210 +35,313 @@ pub(super) struct Sample {
 pub(super) struct Row {
     #[serde(flatten)]
     pub(super) cell: Cell,
-    /// How far apart the cores were; `None` where that is no part of a call.
+    /// `None` where it is no part of a call, or not known: on one core, where the scheduler places, on several connections.
     pub(super) distance: Option<Distance>,
-    /// Slices that the row is made of.
+    /// What the row was made of.
     pub(super) slices: usize,
-    /// Slices of the cell, at whatever distance, that were left out because the cores were moved meanwhile.
+    /// Slices of the cell during which the cores moved; they are in no row.
     pub(super) moved: usize,
+    /// Share of all cores' time that a hypervisor gave to others.
+    pub(super) steal: Option<f64>,
     pub(super) calls: u64,
     pub(super) p50_ns: Option<u64>,
     pub(super) p90_ns: Option<u64>,
     pub(super) p99_ns: Option<u64>,
     pub(super) p999_ns: Option<u64>,
     pub(super) max_ns: Option<u64>,
+    /// Of calls timed in batches: without the clock.
     pub(super) mean_ns: Option<f64>,
+    /// Of all connections, with what is between calls.
+    pub(super) calls_per_s: Option<f64>,
+    /// A whole execution, connecting included: the mean over the sampled ones of the median of each; only where each was played.
+    pub(super) execution_ns: Option<f64>,
+    /// The floor between the cell's cores; between the first and the last where it has no two.
     pub(super) floor_ns: Option<f64>,
     pub(super) copy_floor_ns: Option<f64>,
+    /// Medians of what each slice says: its median call, without the clock, to the floors around it.
     pub(super) ratio_floor: Option<f64>,
     pub(super) ratio_copy_floor: Option<f64>,
+    /// Median over the rounds of the median call to that of the Unix socket that sleeps at once.
     pub(super) ratio_uds: Option<f64>,
     pub(super) client_cpu_ns: Option<f64>,
     pub(super) host_cpu_ns: Option<f64>,
     pub(super) client_switches: Option<f64>,
     pub(super) host_switches: Option<f64>,
-    /// Rounds that failed.
+    /// Rounds of the cell that failed.
     pub(super) errors: usize,
     /// Why the first of them did.
     pub(super) error: Option<String>,
-    /// Median time of a whole execution, connecting included.
-    pub(super) execution_ns: Option<f64>,
 }
 
-/// Cells in their order; of each, the distances that were seen, or one row that says why there is nothing.
-pub(super) fn rows(cells: &[Cell], samples: &[Sample]) -> Vec<Row> {
-    let all = Samples { cells, samples };
-    (0..cells.len())
-        .flat_map(|cell| {
-            let mut distances: Vec<_> = all.slices(cell, None).filter(|(.., slice)| !slice.moved()).collect();
-            distances.sort_by_key(|(.., slice)| all.distance(cell, slice));
-            distances.dedup_by_key(|(.., slice)| all.distance(cell, slice));
-            let mut rows: Vec<_> =
-                distances.iter().map(|(.., slice)| all.row(cell, all.distance(cell, slice))).collect();
-            if rows.is_empty() && samples.iter().any(|sample| sample.cell == cell) {
-                rows.push(all.row(cell, None));
-            }
-            rows
-        })
-        .collect()
+/// Where a slice belongs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    At(Option<Distance>),
+    Moved,
 }
 
-struct Samples<'a> {
-    cells: &'a [Cell],
-    samples: &'a [Sample],
+impl Sample {
+    fn place(&self, cells: &[Cell]) -> Place {
+        let Some([before, after]) = self.floors.filter(|_| cells[self.cell].situation.has_distance()) else {
+            return Place::At(None);
+        };
+        if before.line.max(after.line) > before.line.min(after.line) * MOVED {
+            return Place::Moved;
+        }
+        Place::At(Some(Distance::of((before.line + after.line) / 2.0)))
+    }
+
+    fn floor(&self) -> Option<f64> {
+        self.floors.map(|[before, after]| (before.line + after.line) / 2.0)
+    }
+
+    fn copy_floor(&self) -> Option<f64> {
+        let [before, after] = self.floors?;
+        Some((before.copy? + after.copy?) / 2.0)
+    }
 }
 
-impl<'a> Samples<'a> {
-    /// What was measured of a cell, in one round or in all.
-    fn done(&self, cell: usize, round: Option<u32>) -> impl Iterator<Item = (u32, &'a Measured, &'a Usage)> + use<'a> {
-        let of_cell = self.samples.iter().filter(move |s| s.cell == cell && round.is_none_or(|round| round == s.round));
-        of_cell.filter_map(|s| s.result.as_ref().ok().map(|(measured, usage)| (s.round, measured, usage)))
+/// The median call of several slices together, without the clock, which is read once for all calls in flight.
+fn median_call<'a>(samples: impl IntoIterator<Item = &'a Sample>, in_flight: u32) -> f64 {
+    let (mut latencies, mut clocks) = (Latencies::default(), Vec::new());
+    for sample in samples {
+        latencies.merge(&sample.slice.latencies);
+        clocks.push(sample.slice.clock_ns);
     }
+    (latencies.percentile(50.0) as f64 - median(&mut clocks) / f64::from(in_flight)).max(1.0)
+}
 
-    fn slices(&self, cell: usize, round: Option<u32>) -> impl Iterator<Item = (u32, f64, &'a Slice)> + use<'a> {
-        self.done(cell, round)
-            .flat_map(|(round, measured, _)| measured.slices.iter().map(move |slice| (round, measured.timer_ns, slice)))
-    }
-
-    /// The slice's distance, where that is a part of every call of the cell.
-    fn distance(&self, cell: usize, slice: &Slice) -> Option<Distance> {
-        slice.distance().filter(|_| self.cells[cell].situation.has_distance())
-    }
-
-    fn row(&self, cell: usize, distance: Option<Distance>) -> Row {
-        let is_ours = |slice: &Slice| {
-            let counts = !(slice.moved() && self.cells[cell].situation.has_distance());
-            counts && self.distance(cell, slice) == distance
-        };
-        // Where distance is no part of a call, a floor that moved is still what it was on the average.
-        let floor = |slice: &Slice| match self.cells[cell].situation.has_distance() {
-            true => slice.floor(),
-            false => slice.floors.map(|(before, after)| (before + after) / 2.0),
-        };
-        let ours: Vec<_> = self.slices(cell, None).filter(|(.., slice)| is_ours(slice)).collect();
-        let mut latencies = Latencies::default();
-        ours.iter().for_each(|(.., slice)| latencies.merge(&slice.latencies));
-        let some = |value: u64| (latencies.count() > 0).then_some(value);
-        let all_calls: u64 = self.done(cell, None).map(|(_, measured, _)| measured.all_calls).sum();
-        let a_call = |total: i64| (all_calls > 0).then(|| total as f64 / all_calls as f64);
-        let of_slices = |value: &dyn Fn(f64, &Slice) -> Option<f64>| {
-            median_of(ours.iter().filter_map(|(_, timer, slice)| value(*timer, slice)))
-        };
-        let failed = || self.samples.iter().filter(|s| s.cell == cell).filter_map(|s| s.result.as_ref().err());
-        let usage = |of: &dyn Fn(&Measured, &Usage) -> i64| {
-            a_call(self.done(cell, None).map(|(_, measured, usage)| of(measured, usage)).sum())
-        };
-        Row {
-            cell: self.cells[cell].clone(),
-            distance,
-            slices: ours.len(),
-            moved: self.slices(cell, None).filter(|(.., slice)| slice.moved()).count(),
-            calls: ours.iter().map(|(.., slice)| slice.calls).sum(),
-            p50_ns: some(latencies.percentile(50.0)),
-            p90_ns: some(latencies.percentile(90.0)),
-            p99_ns: some(latencies.percentile(99.0)),
-            p999_ns: some(latencies.percentile(99.9)),
-            max_ns: some(latencies.max()),
-            mean_ns: of_slices(&|_, slice| Some(slice.mean_ns)),
-            floor_ns: of_slices(&|_, slice| floor(slice)),
-            copy_floor_ns: of_slices(&|_, slice| slice.copy_floor),
-            ratio_floor: of_slices(&|timer, slice| Some(slice.p50(timer) / floor(slice)?)),
-            ratio_copy_floor: of_slices(&|timer, slice| Some(slice.p50(timer) / slice.copy_floor?)),
-            ratio_uds: self.ratio_to_today(cell, &ours),
-            client_cpu_ns: usage(&|measured, _| measured.usage.cpu_ns),
-            host_cpu_ns: usage(&|_, usage| usage.cpu_ns),
-            client_switches: usage(&|measured, _| measured.usage.switches),
-            host_switches: usage(&|_, usage| usage.switches),
-            errors: failed().count(),
-            error: failed().next().map(super::cli::explain),
-            execution_ns: of_slices(&|_, slice| slice.execution_ns),
+/// All rows, in the order of the cells. A cell that was neither measured nor failed has none.
+pub(super) fn rows(cells: &[Cell], samples: &[Sample], failures: &[Failure]) -> Vec<Row> {
+    // By cell and distance, the slices in the order in which they were measured.
+    let mut filed: BTreeMap<(usize, Option<Distance>), Vec<&Sample>> = BTreeMap::new();
+    let mut moved = vec![0; cells.len()];
+    for sample in samples {
+        match sample.place(cells) {
+            Place::At(distance) => filed.entry((sample.cell, distance)).or_default().push(sample),
+            Place::Moved => moved[sample.cell] += 1,
         }
     }
+    let executions = |workload: &Workload| {
+        let of_workload = samples.iter().filter(|sample| cells[sample.cell].situation.workload == *workload);
+        of_workload.flat_map(|sample| &sample.slice.executions).map(|(execution, _)| execution + 1).max().unwrap_or(0)
+    };
+    let mut rows = Vec::new();
+    for (number, cell) in cells.iter().enumerate() {
+        let errors: Vec<_> = failures.iter().filter(|failure| failure.cell == number).collect();
+        let today = Way::today(cell.way.host);
+        let baseline = cells.iter().position(|other| other.way == today && other.situation == cell.situation);
+        let mut places: Vec<_> = filed.range((number, None)..).take_while(|((cell, _), _)| *cell == number).collect();
+        let (nowhere, nothing) = ((number, None), Vec::new());
+        if places.is_empty() && (moved[number] > 0 || !errors.is_empty()) {
+            places.push((&nowhere, &nothing));
+        }
+        for (&(_, distance), samples) in places {
+            let baseline = baseline.and_then(|baseline| filed.get(&(baseline, distance)));
+            rows.push(Row {
+                moved: moved[number],
+                ratio_uds: baseline.and_then(|baseline| ratio(samples, baseline, cell.situation.in_flight)),
+                errors: errors.len(),
+                error: errors.first().map(|failure| failure.error.clone()),
+                ..row(cell, distance, samples, executions(&cell.situation.workload))
+            });
+        }
+    }
+    rows
+}
 
-    /// Median over rounds of the ratio to the Unix socket that sleeps, in the same situation and round. How far apart the cores
-    /// are is no part of what that one costs: waking is a thousand times a line.
-    fn ratio_to_today(&self, cell: usize, ours: &[(u32, f64, &Slice)]) -> Option<f64> {
-        let Cell { way, situation } = &self.cells[cell];
-        let today = Way::today(way.host);
-        let baseline = self.cells.iter().position(|other| other.way == today && other.situation == *situation)?;
-        let mut rounds: Vec<_> = ours.iter().map(|(round, ..)| *round).collect();
-        rounds.dedup();
-        median_of(rounds.into_iter().filter_map(|round| {
-            let here = ours.iter().filter(|(other, ..)| *other == round);
-            let here = median_of(here.map(|(_, timer, slice)| slice.p50(*timer)))?;
-            if cell == baseline {
-                return Some(1.0);
-            }
-            let there = self.slices(baseline, Some(round)).map(|(_, timer, slice)| slice.p50(timer));
-            Some(here / median_of(there)?)
-        }))
+fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions: usize) -> Row {
+    let mut latencies = Latencies::default();
+    samples.iter().for_each(|sample| latencies.merge(&sample.slice.latencies));
+    let sum = |value: fn(&Sample) -> f64| samples.iter().map(|sample| value(sample)).sum::<f64>();
+    let quotient = |above: f64, below: f64| (below > 0.0).then(|| above / below);
+    let calls = sum(|sample| (sample.slice.calls + sample.slice.warm_up) as f64);
+    let batch_calls = sum(|sample| sample.slice.batch_calls as f64);
+    let some = |value: u64| (latencies.count() > 0).then_some(value);
+    let in_flight = cell.situation.in_flight;
+    let median_of = |value: &dyn Fn(&Sample) -> Option<f64>| {
+        let mut values: Vec<_> = samples.iter().filter_map(|sample| value(sample)).collect();
+        (!values.is_empty()).then(|| median(&mut values))
+    };
+    Row {
+        cell: cell.clone(),
+        distance,
+        slices: samples.len(),
+        moved: 0,
+        steal: quotient(sum(|sample| sample.ticks.stolen as f64), sum(|sample| sample.ticks.all as f64)),
+        calls: samples.iter().map(|sample| sample.slice.calls).sum(),
+        p50_ns: some(latencies.percentile(50.0)),
+        p90_ns: some(latencies.percentile(90.0)),
+        p99_ns: some(latencies.percentile(99.0)),
+        p999_ns: some(latencies.percentile(99.9)),
+        max_ns: some(latencies.max()),
+        mean_ns: quotient(sum(|sample| sample.slice.batch_ns), batch_calls),
+        calls_per_s: quotient(batch_calls * 1e9, sum(|sample| sample.slice.wall_ns)),
+        execution_ns: execution(samples, executions),
+        floor_ns: median_of(&Sample::floor),
+        copy_floor_ns: median_of(&Sample::copy_floor),
+        ratio_floor: median_of(&|sample| Some(median_call([sample], in_flight) / sample.floor()?)),
+        ratio_copy_floor: median_of(&|sample| Some(median_call([sample], in_flight) / sample.copy_floor()?)),
+        ratio_uds: None,
+        client_cpu_ns: quotient(sum(|sample| sample.slice.usage.cpu_ns as f64), calls),
+        host_cpu_ns: quotient(sum(|sample| sample.host.cpu_ns as f64), calls),
+        client_switches: quotient(sum(|sample| sample.slice.usage.switches as f64), calls),
+        host_switches: quotient(sum(|sample| sample.host.switches as f64), calls),
+        errors: 0,
+        error: None,
     }
 }
 
-fn median_of(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<_> = values.collect();
-    (!values.is_empty()).then(|| median(&mut values))
+/// Executions, of which any way has played so many, differ by more than ways do: a median over all would say which were played most.
+fn execution(samples: &[&Sample], executions: usize) -> Option<f64> {
+    let mut times = vec![Vec::new(); executions];
+    samples.iter().flat_map(|sample| &sample.slice.executions).for_each(|&(execution, ns)| times[execution].push(ns));
+    let all_played = !times.is_empty() && times.iter().all(|times| !times.is_empty());
+    all_played.then(|| times.iter_mut().map(|times| median(times)).sum::<f64>() / executions as f64)
 }
+
+/// Of medians, round by round; where no round has both, of the medians over all rounds.
+fn ratio(samples: &[&Sample], baseline: &[&Sample], in_flight: u32) -> Option<f64> {
+    let rounds = |samples: &[&'_ Sample]| {
+        let mut rounds: BTreeMap<u32, Vec<&Sample>> = BTreeMap::new();
+        samples.iter().for_each(|sample| rounds.entry(sample.round).or_default().push(sample));
+        rounds.into_iter().map(|(round, samples)| (round, median_call(samples, in_flight))).collect::<BTreeMap<_, _>>()
+    };
+    if samples.is_empty() || baseline.is_empty() {
+        return None;
+    }
+    let theirs = rounds(baseline);
+    let mut ratios: Vec<_> =
+        rounds(samples).into_iter().filter_map(|(round, ours)| Some(ours / theirs.get(&round)?)).collect();
+    Some(match ratios.is_empty() {
+        true => median_call(samples.iter().copied(), in_flight) / median_call(baseline.iter().copied(), in_flight),
+        false => median(&mut ratios),
+    })
+}
+
+/// Floors that differ by more than this factor say that the cores were moved in between.
+const MOVED: f64 = 1.25;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
-    use super::super::matrix::{HostKind, Placement, Situation, Transport, Wait};
     use super::*;
+    use crate::lab::matrix::{HostKind, Placement, Situation, Transport, Wait};
 
-    fn cell(transport: Transport, wait: Wait, placement: Placement) -> Cell {
-        let situation = Situation { workload: "read:32".parse().unwrap(), placement, think_us: 0, in_flight: 1 };
-        Cell { way: Way { transport, wait, ..Way::today(HostKind::Thread) }, situation }
+    /// Today's way and a rival, in one situation.
+    pub(in crate::lab) fn cells(placement: Placement) -> Vec<Cell> {
+        let situation =
+            Situation { workload: Workload::Read(32), placement, think_us: 0, in_flight: 1, connections: 1 };
+        let today = Way::today(HostKind::Thread);
+        let rival = Way { transport: Transport::Shm, wait: Wait::Spin, ..today };
+        [today, rival].map(|way| Cell { way, situation: situation.clone() }).into()
     }
 
-    fn slice(before: f64, after: f64, latency_ns: u64) -> Slice {
+    /// Calls of `call` nanoseconds each, measured with a clock that takes 30, between two floors.
+    pub(in crate::lab) fn sample(cell: usize, round: u32, call: u64, floors: [f64; 2]) -> Sample {
         let mut latencies = Latencies::default();
-        (0..10).for_each(|_| latencies.record(Duration::from_nanos(latency_ns)));
-        Slice { floors: Some((before, after)), latencies: latencies.buckets(), calls: 10, ..Slice::default() }
-    }
-
-    fn sample(cell: usize, round: u32, slices: Vec<Slice>) -> Sample {
-        let all_calls = 10 * slices.len() as u64;
-        let measured = Measured { slices, timer_ns: 20.0, all_calls, ..Measured::default() };
-        Sample { cell, round, result: Ok((measured, Usage::default())) }
+        (0..10).for_each(|_| latencies.record(Duration::from_nanos(call + 30)));
+        let slice = Slice {
+            latencies: latencies.buckets(),
+            clock_ns: 30.0,
+            batch_calls: 10,
+            batch_ns: 10.0 * call as f64,
+            wall_ns: 20.0 * call as f64,
+            calls: 20,
+            warm_up: 5,
+            usage: Usage { cpu_ns: 2500, switches: 50 },
+            ..Slice::default()
+        };
+        let floors = floors.map(|line| Floor { line, copy: Some(line * 10.0) });
+        let host = Usage { cpu_ns: 5000, switches: 0 };
+        Sample { cell, round, slice, host, floors: Some(floors), ticks: Ticks { stolen: 1, all: 10 } }
     }
 
     #[test]
-    fn slices_are_filed_by_distance_and_moved_ones_are_counted() {
-        let cells = [
-            cell(Transport::Uds, Wait::Park, Placement::Split),
-            cell(Transport::Shm, Wait::Adaptive, Placement::Split),
-        ];
+    fn slices_are_filed_by_distance_and_moved_ones_counted_only() {
         let samples = [
-            sample(0, 0, vec![slice(100.0, 100.0, 50_020)]),
-            sample(1, 0, vec![slice(100.0, 100.0, 220), slice(100.0, 400.0, 999_999), slice(400.0, 400.0, 820)]),
-            sample(1, 1, vec![slice(100.0, 100.0, 320)]),
+            sample(0, 0, 1000, [30.0, 32.0]),
+            sample(0, 0, 7000, [60.0, 76.0]), // moved
+            sample(0, 0, 2000, [70.0, 70.0]),
+            sample(0, 1, 4000, [70.0, 80.0]),
+            sample(0, 1, 9000, [70.0, 400.0]), // moved
+            sample(0, 1, 8000, [400.0, 420.0]),
         ];
-        let rows = rows(&cells, &samples);
-        let seen: Vec<_> = rows.iter().map(|row| (row.distance, row.slices, row.moved, row.max_ns)).collect();
-        let (near, far) = (Some(Distance::Near), Some(Distance::Far));
-        assert_eq!(seen, [(near, 1, 0, Some(50_047)), (near, 2, 1, Some(320)), (far, 1, 1, Some(820))]);
-        assert_eq!(rows.iter().map(|row| row.ratio_floor.unwrap()).collect::<Vec<_>>(), [500.27, 2.5, 2.0]);
-        // Round 1 has no socket to be compared with.
-        assert_eq!(rows[1].ratio_uds.map(|ratio| (ratio * 1e5).round()), Some((200.0 / 50_027.0 * 1e5f64).round()));
-        assert_eq!(rows[0].ratio_uds, Some(1.0));
+        let rows = rows(&cells(Placement::Split), &samples, &[]);
+        let filed: Vec<_> = rows.iter().map(|row| (row.distance.unwrap(), row.slices, row.moved)).collect();
+        assert_eq!(filed, [(Distance::Siblings, 1, 2), (Distance::Near, 2, 2), (Distance::Far, 1, 2)]);
+        let near = &rows[1];
+        assert_eq!((near.calls, near.p50_ns, near.max_ns), (40, Some(2030), Some(4031)));
+        assert_eq!((near.mean_ns, near.calls_per_s), (Some(3000.0), Some(1e9 / 6000.0)));
+        assert_eq!((near.client_cpu_ns, near.host_cpu_ns), (Some(100.0), Some(200.0)));
+        assert_eq!((near.client_switches, near.steal), (Some(2.0), Some(0.1)));
+        assert_eq!((near.floor_ns, near.copy_floor_ns), (Some(72.5), Some(725.0)));
+        // 2000 / 70 and 4000 / 75, each within what three digits of a histogram tell.
+        assert!((near.ratio_floor.unwrap() - (2000.0 / 70.0 + 4000.0 / 75.0) / 2.0).abs() < 0.05, "{near:?}");
+        assert!((near.ratio_copy_floor.unwrap() * 10.0 - near.ratio_floor.unwrap()).abs() < 1e-9);
     }
 
     #[test]
-    fn on_one_core_distance_is_no_matter() {
-        let cells = [cell(Transport::Shm, Wait::Spin, Placement::Same)];
-        let samples = [sample(0, 0, vec![slice(100.0, 400.0, 220), slice(70.0, 70.0, 220)])];
-        let rows = rows(&cells, &samples);
-        assert_eq!((rows.len(), rows[0].distance, rows[0].slices, rows[0].moved), (1, None, 2, 1));
-        assert_eq!(rows[0].floor_ns, Some(160.0));
+    fn where_there_is_no_distance_every_slice_counts() {
+        for placement in [Placement::Same, Placement::Free] {
+            let samples = [sample(0, 0, 1000, [30.0, 400.0]), sample(0, 0, 1000, [70.0, 70.0])];
+            let rows = rows(&cells(placement), &samples, &[]);
+            assert_eq!((rows.len(), rows[0].distance, rows[0].slices, rows[0].moved), (1, None, 2, 0));
+        }
+        let one_core = Sample { floors: None, ..sample(0, 0, 1000, [0.0; 2]) };
+        let rows = rows(&cells(Placement::Split), &[one_core], &[]);
+        assert_eq!((rows[0].distance, rows[0].floor_ns, rows[0].ratio_floor), (None, None, None));
+        assert_eq!(rows[0].slices, 1);
     }
 
     #[test]
-    fn a_cell_that_failed_is_a_row() {
-        let cells = [cell(Transport::Tcp, Wait::Park, Placement::Split)];
-        let failed = Sample { cell: 0, round: 0, result: Err(anyhow::anyhow!("no port")) };
-        let rows = rows(&cells, &[failed]);
-        assert_eq!((rows.len(), rows[0].errors, rows[0].error.as_deref()), (1, 1, Some("no port")));
+    fn ratios_to_the_socket_are_formed_at_the_same_distance_and_in_the_same_round() {
+        let (near, far) = ([70.0; 2], [400.0; 2]);
+        let today = [sample(0, 0, 10_000, near), sample(0, 1, 40_000, near), sample(0, 0, 90_000, far)];
+        let rival = [sample(1, 0, 1000, near), sample(1, 1, 2000, near), sample(1, 1, 3000, far)];
+        let rows = rows(&cells(Placement::Split), &[today, rival].concat(), &[]);
+        let ratio = |row: usize| (rows[row].ratio_uds.unwrap() * 1e4).round() / 1e4;
+        assert_eq!((ratio(0), ratio(1)), (1.0, 1.0));
+        // Near: 1/10 in one round, 2/40 in the other. Far: no round has both, so 3/90.
+        assert!((ratio(2) - 0.075).abs() < 1e-3 && (ratio(3) - 3.0 / 90.0).abs() < 1e-3, "{rows:?}");
+
+        let alone = super::rows(&cells(Placement::Split), &[sample(1, 0, 1000, near)], &[]);
+        assert_eq!(alone[0].ratio_uds, None);
+    }
+
+    #[test]
+    fn calls_in_flight_share_a_reading_of_the_clock() {
+        let mut cells = cells(Placement::Split);
+        cells[0].situation.in_flight = 3;
+        let rows = rows(&cells, &[sample(0, 0, 90, [100.0; 2])], &[]);
+        assert_eq!((rows[0].p50_ns, rows[0].ratio_floor), (Some(120), Some(1.1)));
+    }
+
+    #[test]
+    fn an_execution_is_the_mean_of_medians_if_all_were_played() {
+        let played = |executions: &[(usize, f64)], floor: f64| {
+            let mut sample = sample(0, 0, 1000, [floor; 2]);
+            sample.slice.executions = executions.to_vec();
+            sample
+        };
+        let samples = [
+            played(&[(0, 10.0), (1, 1000.0), (0, 90.0)], 70.0),
+            played(&[(0, 20.0)], 70.0),
+            played(&[(0, 5.0)], 400.0), // the other one was not played at this distance
+        ];
+        let rows = rows(&cells(Placement::Split), &samples, &[]);
+        assert_eq!(rows.iter().map(|row| row.execution_ns).collect::<Vec<_>>(), [Some(510.0), None]);
+    }
+
+    #[test]
+    fn nothing_that_went_wrong_is_dropped() {
+        let moved = sample(0, 0, 1000, [30.0, 70.0]);
+        let failure = Failure { cell: 1, error: "gone".to_owned() };
+        let rows = rows(&cells(Placement::Split), &[moved], &[failure.clone(), failure]);
+        assert_eq!((rows[0].slices, rows[0].moved, rows[0].errors), (0, 1, 0));
+        assert_eq!((rows[0].p50_ns, rows[0].mean_ns, rows[0].ratio_floor), (None, None, None));
+        assert_eq!((rows[1].slices, rows[1].errors, rows[1].error.as_deref()), (0, 2, Some("gone")));
+        assert!(super::rows(&cells(Placement::Split), &[], &[]).is_empty());
     }
 }

@@ -1,135 +1,149 @@
-//! Slices: a few milliseconds of calls between two probes of the floor.
-//!
-//! A hypervisor moves virtual cores about, several times a second on some machines, and the floor with them by a factor of ten.
-//! Within a slice the cores mostly stay where they are; where the two probes disagree, they did not, and the slice says so.
+//! A [`Slice`]: a few milliseconds of calls on fresh connections, short enough for the machine to stay as it is meanwhile. What the
+//! machine was like, whoever asked for the slice measures before and after it.
 
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-use super::floor::{self, Floor};
-use super::matrix::Distance;
 use super::process::Usage;
-use super::stats::{Buckets, Latencies, median, timer_overhead};
-use super::worker::ClientJob;
-use super::workload::Work;
+use super::stats::{Buckets, Latencies, clock_cost};
+use super::workload::{Beside, Work};
 
-/// What the GenVM side measured.
+/// What the GenVM side measured in one go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Measured {
-    pub(super) slices: Vec<Slice>,
-    /// What reading the clock costs, in nanoseconds.
-    pub(super) timer_ns: f64,
-    /// All calls, the warm-up's included: what the host's CPU time is for.
-    pub(super) all_calls: u64,
-    /// CPU time and switches of this process for `all_calls`, floor probes not included.
+pub(super) struct Slice {
+    /// Calls that were timed one by one, a clock reading included in each.
+    pub(super) latencies: Buckets,
+    /// What that reading costs.
+    pub(super) clock_ns: f64,
+    /// Calls that were timed as one, and the time for them; those of `latencies` where calls are kept apart by thinking or
+    /// made on several connections.
+    pub(super) batch_calls: u64,
+    pub(super) batch_ns: f64,
+    /// The same with all that is between calls: thinking, connecting. On several connections, the time that passed.
+    pub(super) wall_ns: f64,
+    /// Whole executions by their number in the trace, in nanoseconds.
+    pub(super) executions: Vec<(usize, f64)>,
+    /// Calls that were timed, one by one or as a batch.
+    pub(super) calls: u64,
+    /// Calls before those.
+    pub(super) warm_up: u64,
+    /// What all the calls took of this process, warm-up included, thinking not.
     pub(super) usage: Usage,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Slice {
-    /// The floor right before and right after, in nanoseconds.
-    pub(super) floors: Option<(f64, f64)>,
-    /// The floor of copying as many bytes as a call does, right before.
-    pub(super) copy_floor: Option<f64>,
-    /// Calls that were timed one by one: their latencies, a clock reading included.
-    pub(super) latencies: Buckets,
-    /// Mean over calls that were timed as batches; of the single ones where there is think time between.
-    pub(super) mean_ns: f64,
-    /// Calls, timed and not.
-    pub(super) calls: u64,
-    /// Median time of a whole execution, connecting included; traces only.
-    pub(super) execution_ns: Option<f64>,
-}
-
-impl Slice {
-    /// The floor, if both probes agree on it.
-    pub(super) fn floor(&self) -> Option<f64> {
-        let (before, after) = self.floors?;
-        (before.max(after) <= MOVED * before.min(after)).then_some((before + after) / 2.0)
-    }
-
-    /// Whether the cores were moved meanwhile.
-    pub(super) fn moved(&self) -> bool {
-        self.floors.is_some() && self.floor().is_none()
-    }
-
-    pub(super) fn distance(&self) -> Option<Distance> {
-        self.floor().map(Distance::of)
-    }
-
-    /// Median latency without the clock's part.
-    pub(super) fn p50(&self, timer_ns: f64) -> f64 {
-        let mut latencies = Latencies::default();
-        latencies.merge(&self.latencies);
-        (latencies.percentile(50.0) as f64 - timer_ns).max(1.0)
+/// A slice of calls on what `works` have opened, on all of them at once.
+pub(super) fn run(works: &mut [impl Work]) -> Result<Slice> {
+    match works {
+        [work] => one(work),
+        works => many(works),
     }
 }
 
-/// Slice after slice until the job's time is up, at least one.
-pub(super) fn measure(work: &mut dyn Work, job: &ClientJob) -> Result<Measured> {
+fn one(work: &mut impl Work) -> Result<Slice> {
+    // Calls that thinking keeps apart cannot be timed as a batch.
+    let thinking = work.thinks();
+    let before = Usage::now();
+    let warm = steps(work, None, WARM_UP, 1)?;
+    let mut latencies = Latencies::default();
+    let warm_beside = work.beside();
+    let timed = steps(work, Some(&mut latencies), SHORT * (1 + u32::from(thinking)), ENOUGH)?;
+    let timed_beside = work.beside();
+    let mut slice =
+        Slice { latencies: latencies.buckets(), calls: timed.calls, warm_up: warm.calls, ..Slice::default() };
+    if thinking {
+        (slice.batch_calls, slice.batch_ns) = (timed.calls, latencies.total());
+        (slice.wall_ns, slice.executions) = (nanos(timed.took), executions(&timed_beside));
+    } else {
+        let batched = steps(work, None, SHORT, ENOUGH)?;
+        let beside = work.beside();
+        (slice.batch_calls, slice.batch_ns) = (batched.calls, nanos(batched.took.saturating_sub(beside.connecting)));
+        (slice.wall_ns, slice.executions) = (nanos(batched.took), executions(&beside));
+        slice.calls += batched.calls;
+    }
+    slice.usage = Usage::now().since(before);
+    slice.usage.cpu_ns -= (warm_beside.thinking + timed_beside.thinking).as_nanos() as i64;
+    slice.clock_ns = clock_cost();
+    Ok(slice)
+}
+
+/// Longer: several connections, a thread each.
+fn many(works: &mut [impl Work]) -> Result<Slice> {
+    let warm = Barrier::new(works.len());
+    let before = Usage::now();
+    let parts: Vec<Result<_>> = thread::scope(|scope| {
+        let threads: Vec<_> = works
+            .iter_mut()
+            .map(|work| {
+                let warm = &warm;
+                scope.spawn(move || {
+                    let first = steps(work, None, LONG / 4, 1);
+                    warm.wait(); // for those that failed as well
+                    let mut latencies = Latencies::default();
+                    let timed = steps(work, Some(&mut latencies), LONG, 1)?;
+                    Ok::<_, anyhow::Error>((first?, timed, latencies, work.beside()))
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))).collect()
+    });
+    let parts = parts.into_iter().collect::<Result<Vec<_>>>().context("on one of several connections")?;
+    let usage = Usage::now().since(before);
+    let mut slice = Slice { usage, clock_ns: clock_cost(), ..Slice::default() };
+    let (mut latencies, mut rate) = (Latencies::default(), 0.0);
+    for (first, timed, part, beside) in &parts {
+        latencies.add(part);
+        rate += timed.calls as f64 / nanos(timed.took);
+        slice.warm_up += first.calls;
+        slice.calls += timed.calls;
+        slice.usage.cpu_ns -= beside.thinking.as_nanos() as i64;
+        slice.executions.extend(executions(beside));
+    }
+    (slice.latencies, slice.batch_calls, slice.batch_ns) = (latencies.buckets(), slice.calls, latencies.total());
+    slice.wall_ns = slice.batch_calls as f64 / rate;
+    Ok(slice)
+}
+
+struct Steps {
+    calls: u64,
+    took: Duration,
+}
+
+/// Steps for `time` and until `enough` calls were made, but not for ever.
+fn steps(work: &mut impl Work, mut latencies: Option<&mut Latencies>, time: Duration, enough: u64) -> Result<Steps> {
     let started = Instant::now();
-    let mut measured = Measured { timer_ns: timer_overhead(), ..Measured::default() };
-    let mut before = probe(job);
-    while measured.slices.is_empty() || started.elapsed() < job.time {
-        let usage = Usage::now();
-        work.open()?;
-        work.executions();
-        let (warm_up, took) = work.run(WARM_UP, None)?;
-        // Long enough for some dozens of calls, short enough to end before the cores move.
-        let half = SHORTEST.max((took / warm_up as u32).saturating_mul(ENOUGH)).min(job.time / 2);
-        let mut latencies = Latencies::default();
-        let (timed, took) = work.run(half, Some(&mut latencies))?;
-        let (untimed, mean_ns) = match job.think.is_zero() {
-            true => {
-                let (calls, took) = work.run(half, None)?;
-                (calls, took.as_nanos() as f64 / calls as f64)
-            }
-            false => (0, took.as_nanos() as f64 / timed as f64),
-        };
-        work.close();
-        measured.usage = measured.usage.plus(Usage::now().since(usage));
-        measured.all_calls += warm_up + timed + untimed;
-        let after = probe(job);
-        let mut executions = work.executions();
-        measured.slices.push(Slice {
-            floors: before.zip(after).map(|(before, after)| (before.line, after.line)),
-            copy_floor: before.and_then(|floor| floor.copy),
-            latencies: latencies.buckets(),
-            mean_ns,
-            calls: timed + untimed,
-            execution_ns: (!executions.is_empty()).then(|| median(&mut executions)),
-        });
-        before = after;
+    let (mut calls, mut batch) = (0, 1);
+    loop {
+        for _ in 0..batch {
+            calls += work.step(latencies.as_deref_mut())?;
+        }
+        let took = started.elapsed();
+        if took >= time && (calls >= enough || took >= LONGEST) {
+            return Ok(Steps { calls, took });
+        }
+        // The clock is read rarely where it is not wanted.
+        if latencies.is_none() && took < time / 16 {
+            batch *= 2;
+        }
     }
-    work.check()?;
-    Ok(measured)
 }
 
-fn probe(job: &ClientJob) -> Option<Floor> {
-    let (a, b) = job.floor?;
-    floor::measure(a, b, job.workload.bulk())
+fn executions(beside: &Beside) -> Vec<(usize, f64)> {
+    beside.executions.iter().map(|&(execution, took)| (execution, nanos(took))).collect()
 }
 
-/// Probes further apart than this ratio did not find the cores at the same places.
-const MOVED: f64 = 1.25;
+fn nanos(time: Duration) -> f64 {
+    time.as_nanos() as f64
+}
+
 const WARM_UP: Duration = Duration::from_micros(500);
-/// Half a slice.
-const SHORTEST: Duration = Duration::from_micros(1500);
-const ENOUGH: u32 = 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slice_between_different_floors_has_no_distance() {
-        let slice = |before, after| Slice { floors: Some((before, after)), ..Slice::default() };
-        assert_eq!(slice(70.0, 74.0).distance(), Some(Distance::Near));
-        assert_eq!(slice(30.0, 30.0).distance(), Some(Distance::Siblings));
-        assert_eq!(slice(400.0, 420.0).floor(), Some(410.0));
-        assert!(slice(70.0, 410.0).moved() && slice(410.0, 70.0).moved() && !slice(410.0, 420.0).moved());
-        assert!(!Slice::default().moved(), "without probes nobody knows");
-    }
-}
+/// Of each kind of timing. The machine stays as it is for some hundred milliseconds at most.
+const SHORT: Duration = Duration::from_micros(2500);
+/// Calls that a median is worth taking of.
+const ENOUGH: u64 = 30;
+/// With several connections: a few turns of the scheduler for each.
+const LONG: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_millis(200);

@@ -32,12 +32,28 @@ impl Latencies {
         let _ = self.0.record(latency.as_nanos() as u64);
     }
 
+    /// Calls that took so long together, each a share of it.
+    #[inline]
+    pub(super) fn record_batch(&mut self, took: Duration, calls: u32) {
+        let _ = self.0.record_n((took / calls).as_nanos() as u64, calls.into());
+    }
+
+    /// Those of both.
+    pub(super) fn add(&mut self, other: &Self) {
+        let _ = self.0.add(&other.0);
+    }
+
     pub(super) fn percentile(&self, percent: f64) -> u64 {
         if self.0.is_empty() { 0 } else { self.0.value_at_percentile(percent) }
     }
 
     pub(super) fn max(&self) -> u64 {
         self.0.max()
+    }
+
+    /// All of them one after another, in nanoseconds.
+    pub(super) fn total(&self) -> f64 {
+        self.0.mean() * self.0.len() as f64
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -60,14 +76,13 @@ impl Latencies {
 pub(super) struct Buckets(pub(super) Vec<(u64, u64)>);
 
 /// What reading the clock costs, in nanoseconds: it is part of every timed latency.
-pub(super) fn timer_overhead() -> f64 {
-    let mut batches: Vec<f64> = (0..50)
-        .map(|_| {
-            let started = Instant::now();
-            (0..200).for_each(|_| _ = std::hint::black_box(Instant::now()));
-            started.elapsed().as_nanos() as f64 / 200.0
-        })
-        .collect();
+/// About 20 µs of work.
+pub(super) fn clock_cost() -> f64 {
+    let mut batches = [0.0; 11].map(|_| {
+        let started = Instant::now();
+        (0..50).for_each(|_| _ = std::hint::black_box(Instant::now()));
+        started.elapsed().as_nanos() as f64 / 50.0
+    });
     median(&mut batches)
 }
 

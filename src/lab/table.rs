@@ -1,92 +1,116 @@
-//! The table of `lab compare`, for people: one block a workload and placement, one line a way.
+//! The table of `lab compare`, for people: one block a situation and distance, one line a way. Narrower than the rows: those have
+//! everything.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::compare::Report;
+use super::matrix::{Distance, Placement, Situation};
 use super::rows::Row;
 
-/// Prints the table and what one has to know to read it.
-pub(super) fn print(report: &Report, took: Duration) -> io::Result<()> {
-    let text = render(report, took);
-    match io::stdout().write_all(text.as_bytes()) {
-        // `| head` is no error of ours.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Plain,
+    Markdown,
 }
 
-fn render(report: &Report, took: Duration) -> String {
+/// The table, and what one has to know to read it.
+pub(super) fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
-    let mut groups: Vec<Vec<&Row>> = Vec::new();
-    for row in &report.rows {
-        let alike =
-            |group: &&mut Vec<&Row>| group[0].cell.situation == row.cell.situation && group[0].distance == row.distance;
-        match groups.iter_mut().find(alike) {
-            Some(group) => group.push(row),
-            None => groups.push(vec![row]),
+    let mut left_out = 0;
+    for rows in report.rows.chunk_by(|a, b| a.cell.situation == b.cell.situation) {
+        let all: usize = rows.iter().map(|row| row.slices).sum();
+        let mut distances: Vec<_> = rows.iter().map(|row| row.distance).collect();
+        distances.sort_unstable();
+        distances.dedup();
+        for distance in distances {
+            let block: Vec<_> =
+                rows.iter().filter(|row| row.distance == distance && (row.slices > 0 || row.errors > 0)).collect();
+            if block.is_empty() {
+                continue; // the legend names what was measured on moving cores only
+            }
+            let share: usize = block.iter().map(|row| row.slices).sum();
+            let failed = block.iter().any(|row| row.slices == 0);
+            if (share as f64) < WORTH_SHOWING * all as f64 && !failed {
+                left_out += 1;
+                continue;
+            }
+            let mark = if style == Style::Markdown { "### " } else { "" };
+            let _ = writeln!(out, "{mark}{}", title(&rows[0].cell.situation, distance, &block));
+            let gap = if style == Style::Markdown { "\n" } else { "" };
+            let _ = writeln!(out, "{gap}{}\n", table(&block, style));
         }
     }
-    // By situation in the order asked for, then from near to far.
-    let place = |row: &Row| report.rows.iter().position(|other| other.cell.situation == row.cell.situation);
-    groups.sort_by_key(|group| (place(group[0]), group[0].distance));
-    let slices = |group: &[&Row]| group.iter().map(|row| row.slices).sum::<usize>();
-    let mut left_out = Vec::new();
-    for group in &groups {
-        let situation = &group[0].cell.situation;
-        let all = groups.iter().filter(|other| other[0].cell.situation == *situation).map(|other| slices(other));
-        let title = match group[0].distance {
-            Some(distance) => format!("{situation}, {distance}"),
-            None => situation.to_string(),
-        };
-        if slices(group) * LEFT_OUT < all.sum() {
-            left_out.push(title);
-            continue;
-        }
-        let _ = writeln!(out, "{title}\n{}\n", block(group));
-    }
-    if !left_out.is_empty() {
-        let _ = writeln!(out, "Seen too rarely to be shown (--json has them): {}.\n", left_out.join("; "));
-    }
-    legend(report, took, &mut out);
+    legend(report, left_out, &mut out);
     out
 }
 
-fn block(rows: &[&Row]) -> Table {
+fn title(situation: &Situation, distance: Option<Distance>, block: &[&Row]) -> String {
+    let mut title = situation.to_string();
+    if let Some(distance) = distance {
+        let _ = write!(title, ", {distance}");
+    }
+    let range = |values: &mut dyn Iterator<Item = f64>| {
+        let (low, high) = values.fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+        if (low - high).abs() < 0.5 { format!("{high:.0}") } else { format!("{low:.0} to {high:.0}") }
+    };
+    let mut notes = Vec::new();
+    if has_floor(situation) && block.iter().any(|row| row.floor_ns.is_some()) {
+        notes.push(format!("floor {} ns", range(&mut block.iter().filter_map(|row| row.floor_ns))));
+    }
+    if block.iter().any(|row| row.copy_floor_ns.is_some()) && has_floor(situation) {
+        let mut copies: Vec<f64> = block.iter().filter_map(|row| row.copy_floor_ns).collect();
+        notes.push(format!("copy floor {}", nanos(super::stats::median(&mut copies))));
+    }
+    notes.push(format!("slices a way: {}", range(&mut block.iter().map(|row| row.slices as f64))));
+    format!("{title} ({})", notes.join(", "))
+}
+
+/// Whether the floor between two cores has to do with the calls.
+fn has_floor(situation: &Situation) -> bool {
+    situation.placement != Placement::Same && situation.connections == 1
+}
+
+fn table(rows: &[&Row], style: Style) -> Table {
+    let situation = &rows[0].cell.situation;
     let executions = rows.iter().any(|row| row.execution_ns.is_some());
+    let copies = has_floor(situation) && rows.iter().any(|row| row.ratio_copy_floor.is_some());
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let copies = rows.iter().any(|row| row.copy_floor_ns.is_some());
-    let mut header = vec!["way", "p50", "p90", "p99", "p99.9", "max", "mean", "calls/s", "cpu", "host cpu", "switches"];
-    header.extend(["× floor", "× uds"]);
+    let preset = if style == Style::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING };
+    table.load_style(preset).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header = vec!["way", "p50", "p99", "p99.9", "mean", "calls/s", "cpu", "switches"];
+    if has_floor(situation) {
+        header.push("× floor");
+    }
     if copies {
         header.push("× copy");
     }
+    header.push("× uds");
     if executions {
         header.push("execution");
     }
     let columns = header.len();
     table.set_header(header);
     for row in rows {
-        let mut cells = vec![row.cell.way.to_string()];
-        if row.p50_ns.is_none() {
+        let mut cells = vec![way(row, rows)];
+        if row.slices == 0 {
             cells.push("failed".to_owned());
         } else {
-            cells.extend(
-                [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns].map(|ns| time(ns.map(|ns| ns as f64))),
-            );
+            cells.extend([row.p50_ns, row.p99_ns, row.p999_ns].map(|ns| time(ns.map(|ns| ns as f64))));
             cells.push(time(row.mean_ns));
-            cells.push(row.mean_ns.map_or_else(dash, |ns| count(1e9 / ns)));
-            cells.extend([row.client_cpu_ns, row.host_cpu_ns].map(time));
+            cells.push(row.calls_per_s.map_or_else(dash, count));
+            cells.push(time(row.client_cpu_ns.zip(row.host_cpu_ns).map(|(client, host)| client + host)));
             let switches = row.client_switches.zip(row.host_switches).map(|(client, host)| client + host);
             cells.push(switches.map_or_else(dash, |n| format!("{n:.2}")));
-            cells.extend([row.ratio_floor, row.ratio_uds].map(|ratio| ratio.map_or_else(dash, ratio_text)));
-            if copies {
-                cells.push(row.ratio_copy_floor.map_or_else(dash, ratio_text));
+            let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, ratio_text);
+            if has_floor(situation) {
+                cells.push(ratio(row.ratio_floor));
             }
+            if copies {
+                cells.push(ratio(row.ratio_copy_floor));
+            }
+            cells.push(ratio(row.ratio_uds));
             if executions {
                 cells.push(time(row.execution_ns));
             }
@@ -99,36 +123,60 @@ fn block(rows: &[&Row]) -> Table {
     table
 }
 
-fn legend(report: &Report, took: Duration, out: &mut String) {
-    let floors: Vec<f64> = report.rows.iter().filter_map(|row| row.floor_ns).collect();
-    let floor = match (floors.iter().copied().reduce(f64::min), floors.iter().copied().reduce(f64::max)) {
-        (Some(low), Some(high)) => {
-            format!("floor: one cache line between two cores and back, {low:.0} to {high:.0} ns here")
-        }
-        _ => "no floor: this process may use one core only".to_owned(),
+/// The way of a row, with what tells it from others of the same name.
+fn way(row: &Row, rows: &[&Row]) -> String {
+    let way = row.cell.way;
+    let mut text = way.to_string();
+    let others = || {
+        rows.iter().map(|row| row.cell.way).filter(|other| (other.transport, other.wait) == (way.transport, way.wait))
     };
-    let apart = || report.rows.iter().filter(|row| row.cell.situation.has_distance());
-    let mut cells: Vec<_> = apart().map(|row| (&row.cell, row.moved)).collect();
-    cells.dedup();
-    let moved: usize = cells.iter().map(|(_, moved)| moved).sum();
-    let slices = moved + apart().map(|row| row.slices).sum::<usize>();
+    if let (Some(spin), Some(yields)) = (way.spin_us, way.yield_us)
+        && others().any(|other| (other.spin_us, other.yield_us) != (way.spin_us, way.yield_us))
+    {
+        let _ = write!(text, " {spin}+{yields} µs");
+    }
+    if let Some(ring) = way.ring_kib
+        && others().any(|other| other.ring_kib != way.ring_kib)
+    {
+        let _ = write!(text, " {ring} KiB");
+    }
+    text
+}
+
+fn legend(report: &Report, left_out: usize, out: &mut String) {
     let _ = writeln!(
         out,
-        "Times are round trips of one call, host and GenVM side being two processes; p50 to max include {:.0} ns for the\n\
-         clock, which the ratios leave out; mean is over untimed batches. cpu, host cpu and switches (of both) are a call.\n\
-         {floor}.\n\
-         Each slice of some milliseconds lies between two probes of the floor; where they differ by more than a quarter, the\n\
-         cores were moved meanwhile, and the slice is left out: {moved} of {slices} that have a core each.\n\
-         × floor, × copy: against the floor, and that of copying as many bytes, beside the slice. × uds: against the Unix socket\n\
-         that sleeps (park), as today, in the same round. Ratios are medians over {} rounds.\n\
-         {}; seed {}, {:.0} s.",
+        "Times are of one call and its answer between two processes. p50 to p99.9 include {:.0} ns for the clock, which\n\
+         ratios leave out; mean is over calls timed in batches. cpu and switches are those of both processes, a call.\n\
+         × floor: against one cache line bounced between the same two cores, right before and right after.\n\
+         × uds: against the Unix socket that sleeps (park), as today, at the same distance in the same round.",
         report.timer_ns,
-        report.rounds,
-        report.machine,
-        report.seed,
-        took.as_secs_f64(),
     );
-    for row in report.rows.iter().filter(|row| row.errors > 0) {
+    if report.rows.iter().any(|row| row.ratio_copy_floor.is_some() && has_floor(&row.cell.situation)) {
+        let _ = writeln!(
+            out,
+            "× copy: against copying the bytes into shared memory on one core and out of it on the other."
+        );
+    }
+    let slices: usize = report.rows.iter().map(|row| row.slices).sum();
+    let cells = report.rows.chunk_by(|a, b| a.cell == b.cell);
+    let moved: usize = cells.clone().map(|rows| rows[0].moved).sum();
+    if moved > 0 {
+        let _ = writeln!(out, "Of {} slices {moved} are left out because the cores moved meanwhile.", slices + moved);
+    }
+    if left_out > 0 {
+        let percent = WORTH_SHOWING * 100.0;
+        let _ = writeln!(
+            out,
+            "Not shown, with under {percent:.0} % of the slices of their workload and placement: {left_out} tables; --json has them."
+        );
+    }
+    let _ =
+        writeln!(out, "{}; {} rounds, seed {}, {:.0} s.", report.machine, report.rounds, report.seed, report.took_s);
+    for row in report.rows.iter().filter(|row| row.slices == 0 && row.errors == 0) {
+        let _ = writeln!(out, "NOT MEASURED, the cores moved every time: {}", row.cell);
+    }
+    for row in cells.map(|rows| &rows[0]).filter(|row| row.errors > 0) {
         let error = row.error.as_deref().unwrap_or("unknown");
         let _ = writeln!(out, "FAILED in {} of {} rounds: {}: {error}", row.errors, report.rounds, row.cell);
     }
@@ -175,12 +223,15 @@ fn ratio_text(ratio: f64) -> String {
     }
 }
 
-/// A distance that less than one slice in so many of a situation was at is no picture of it.
-const LEFT_OUT: usize = 7;
+/// The share of a situation's slices that makes a distance worth a table.
+const WORTH_SHOWING: f64 = 0.15;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::machine::Machine;
+    use crate::lab::rows::tests::{cells, sample};
+    use crate::lab::rows::{Failure, Sample, rows};
 
     #[test]
     fn three_significant_digits() {
@@ -193,5 +244,38 @@ mod tests {
             (ratio_text(0.0023), ratio_text(1.234), ratio_text(430.4)),
             ("0.0023".into(), "1.23".into(), "430".into())
         );
+    }
+    #[test]
+    fn a_distance_that_was_hardly_met_is_left_out_and_that_is_said() {
+        let cells = cells(Placement::Split);
+        let near = (0..20).map(|at| sample(at % 2, 0, 1000, [70.0, 70.0]));
+        let far = (0..4).map(|at| sample(at % 2, 0, 2000, [400.0, 400.0]));
+        let few = far.clone().take(3);
+        let render = |samples: Vec<Sample>, style| {
+            let failure = Failure { cell: 1, error: "gone".to_owned() };
+            let rows = rows(&cells, &samples, &[failure]);
+            let machine = Machine::look();
+            render(&Report { command: vec![], machine, seed: 1, rounds: 1, took_s: 1.0, timer_ns: 30.0, rows }, style)
+        };
+        let shown = render(near.clone().chain(far).collect(), Style::Plain);
+        assert!(
+            shown.contains("read:32, a core each, near cores (floor 70 ns, copy floor 700 ns, slices a way: 10)"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("far cores (floor 400 ns, copy floor 4.00 µs, slices a way: 2)")
+                && !shown.contains("Not shown"),
+            "{shown}"
+        );
+        assert!(shown.contains("FAILED in 1 of 1 rounds: shm spin: read:32, a core each: gone"), "{shown}");
+        let shown = render(near.clone().chain(few.clone()).collect(), Style::Markdown);
+        assert!(!shown.contains("far cores") && shown.contains("placement: 1 tables; --json has them."), "{shown}");
+        let shown = render(vec![sample(0, 0, 1000, [70.0, 400.0])], Style::Plain);
+        assert!(shown.contains("NOT MEASURED, the cores moved every time: uds park: read:32"), "{shown}");
+        assert!(shown.starts_with("read:32, a core each (slices a way: 0)"), "what failed is shown: {shown}");
+        assert!(!shown.contains("\n uds park"), "{shown}");
+        let shown = render(near.chain(few).collect(), Style::Markdown);
+        assert!(shown.starts_with("### read:32") && shown.contains("\n| way "), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
     }
 }

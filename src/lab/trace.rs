@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::read::GzDecoder;
@@ -11,14 +11,14 @@ use flate2::read::GzDecoder;
 use crate::protocol::{Method, ResultCode, Revision, StorageMode};
 
 /// A recorded workload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trace {
     pub(super) name: String,
     pub(super) executions: Vec<Execution>,
 }
 
 /// One GenVM process life.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Execution {
     /// The contract that runs, as the trace numbers accounts.
     pub(super) account: u32,
@@ -127,6 +127,64 @@ impl Trace {
     }
 }
 
+impl Trace {
+    /// A part that stands for the whole: at most so many executions, spread evenly, of about so many calls together.
+    pub(super) fn sample(&self, executions: usize, calls: usize) -> Self {
+        let (mut sample, mut have) = (Vec::new(), 0);
+        // Halving steps: the middle, the quarters, the eighths, …
+        let mut step = self.executions.len().next_power_of_two();
+        while step > 0 {
+            for at in (step / 2..self.executions.len()).step_by(step) {
+                if sample.len() < executions && have < calls && !sample.contains(&at) {
+                    have += self.executions[at].calls.len();
+                    sample.push(at);
+                }
+            }
+            step /= 2;
+        }
+        sample.sort_unstable();
+        let executions = sample.into_iter().map(|at| self.executions[at].clone()).collect();
+        Self { name: self.name.clone(), executions }
+    }
+
+    /// Writes it into `directory`, in the form that [`from_file`](Self::from_file) reads. Returns where.
+    pub(super) fn save(&self, directory: &Path) -> Result<PathBuf> {
+        let path = directory.join(format!("{}.csv", self.name));
+        let mut calls = HEADER.to_owned();
+        let mut endings = String::from("trace,tx,kind,addr,contract,method,result,calls\n");
+        for (number, execution) in self.executions.iter().enumerate() {
+            for (at, call) in execution.calls.iter().enumerate() {
+                let tx = if at == 0 { number.to_string() } else { String::new() };
+                calls += &match *call {
+                    Call::Read { mode, account, slot, index, len } => {
+                        format!("\n{tx},r,{},{account},{slot},{index},{len},", mode as u8)
+                    }
+                    Call::Write { slot, index, len } => format!("\n{tx},w,,,{slot},{index},{len},"),
+                    Call::Other { method, account, index, len, reply } => {
+                        format!("\n{tx},{},,{account},,{index},{len},{reply}", method.name())
+                    }
+                };
+            }
+            let (account, code) = (execution.account, result_name(execution.result)?);
+            endings += &format!("{},{number},,{account},,,{code},{}\n", self.name, execution.calls.len());
+        }
+        std::fs::write(&path, calls + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(path.with_file_name("transactions.csv"), endings)?;
+        Ok(path)
+    }
+}
+
+const HEADER: &str = "tx,op,mode,addr,slot,index,len,reply";
+
+/// How executions end, as `transactions.csv` says it.
+const RESULTS: [(&str, ResultCode); 3] =
+    [("return", ResultCode::Return), ("user_error", ResultCode::UserError), ("vm_error", ResultCode::VmError)];
+
+fn result_name(code: ResultCode) -> Result<&'static str> {
+    let known = RESULTS.iter().find(|(_, known)| *known == code);
+    known.map(|(name, _)| *name).with_context(|| format!("an execution that ended with {code:?}"))
+}
+
 fn open(path: &Path) -> Result<Box<dyn BufRead>> {
     let mut file = BufReader::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?);
     let compressed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
@@ -144,13 +202,10 @@ fn endings(csv: impl BufRead, trace: &str) -> Result<HashMap<usize, (u32, Result
         if cells[0] != trace {
             continue;
         }
-        let code = match cells[6] {
-            "return" => ResultCode::Return,
-            "user_error" => ResultCode::UserError,
-            "vm_error" => ResultCode::VmError,
-            other => bail!("line {}: unknown result `{other}`", number + 1),
+        let Some((_, code)) = RESULTS.iter().find(|(name, _)| *name == cells[6]) else {
+            bail!("line {}: unknown result `{}`", number + 1, cells[6]);
         };
-        endings.insert(cells[1].parse()?, (cells[3].parse()?, code));
+        endings.insert(cells[1].parse()?, (cells[3].parse()?, *code));
     }
     Ok(endings)
 }
@@ -160,7 +215,7 @@ fn parse(csv: impl BufRead, name: &str, endings: &HashMap<usize, (u32, ResultCod
     for (number, line) in csv.lines().enumerate() {
         let line = line?;
         if number == 0 {
-            ensure!(line == "tx,op,mode,addr,slot,index,len,reply", "line 1: not the header of a trace: `{line}`");
+            ensure!(line == HEADER, "line 1: not the header of a trace: `{line}`");
             continue;
         }
         let row = Row { line: number + 1, cells: line.split(',').collect() };
@@ -249,6 +304,21 @@ mod tests {
         assert_eq!((calls.len(), calls.iter().sum::<usize>(), calls.iter().max()), (1176, 164_321, Some(&280)));
         let failed = Trace::built_in("upgradable_storage").unwrap();
         assert!(failed.executions.iter().any(|execution| execution.result != ResultCode::Return));
+    }
+
+    #[test]
+    fn a_sample_is_a_part_and_survives_a_file() {
+        for name in Trace::names() {
+            let trace = Trace::built_in(name).unwrap();
+            let sample = trace.sample(8, 600);
+            assert!(sample.executions.iter().all(|execution| trace.executions.contains(execution)));
+            let calls: usize = sample.executions.iter().map(|execution| execution.calls.len()).sum();
+            assert!(calls >= 600 || sample.executions.len() == 8.min(trace.executions.len()), "{name}: {calls}");
+            let last = sample.executions.iter().map(|execution| execution.calls.len()).max();
+            assert!(calls - last.unwrap() < 600, "{name}: {calls}");
+            let directory = tempfile::tempdir().unwrap();
+            assert_eq!(Trace::from_file(&sample.save(directory.path()).unwrap()).unwrap(), sample);
+        }
     }
 
     #[test]

@@ -1,144 +1,152 @@
-//! The two measured processes: a host, and the GenVM side. They take a job as a line of JSON and answer in lines.
+//! The two measured processes: a host, and the GenVM side. They take a job as a line of JSON, then do what further lines say,
+//! answering each with a line. What they measure together, and when, is up to whoever started them.
 
-use std::io::BufRead;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde::de::DeserializeOwned;
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::host::{World, echo_all, serve_all};
-use super::matrix::{Way, Workload};
+use super::matrix::{Situation, Way, Workload};
 use super::process::{Usage, pin, tell};
-use super::slice::{Measured, measure};
+use super::serving::{Service, World, serve_all};
+use super::slice;
 use super::trace::Trace;
-use super::workload::{Line, work};
+use super::workload::{Connecting, Executions, Line, Ping, Pipelined, Single, Work, prepare};
 use crate::{ConnectOptions, ListenOptions, Listener, listen};
 
-/// Which trace a worker loads for itself.
+/// What both processes have to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct TraceRef {
-    pub(super) name: String,
-    pub(super) file: Option<std::path::PathBuf>,
-}
-
-impl TraceRef {
-    fn load(&self) -> Result<Trace> {
-        Trace::load(Some(&self.name), self.file.as_deref())
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct HostJob {
+pub(super) struct Job {
+    /// Where to listen, or whom to call.
     pub(super) address: String,
     pub(super) way: Way,
+    pub(super) situation: Situation,
     pub(super) core: Option<usize>,
-    /// Sends back what it receives instead of serving the protocol.
-    pub(super) echo: bool,
-    pub(super) trace: Option<TraceRef>,
+    pub(super) round: u32,
+    /// The file of the workload's trace.
+    pub(super) trace: Option<PathBuf>,
     /// Where the socket is; removed if whoever started us goes without stopping us.
-    pub(super) directory: std::path::PathBuf,
+    pub(super) directory: PathBuf,
 }
 
-/// The measured host: says its address, then its [`Usage`] whenever it is asked.
+impl Job {
+    fn trace(&self) -> Result<Option<Trace>> {
+        self.trace.as_deref().map(Trace::from_file).transpose()
+    }
+}
+
+/// The measured host: says its address, then what it has used whenever it is asked.
 pub(super) fn host() -> ! {
-    let orphaned = Arc::new(OnceLock::new());
-    let lines = lines(orphaned.clone());
-    let started = (|| {
-        let job: HostJob = job(&lines)?;
-        let _ = orphaned.set(job.directory);
+    let mut lines = std::io::stdin().lines().map_while(Result::ok);
+    let mut directory = None;
+    let address = (|| {
+        let job: Job = job(lines.next())?;
+        directory = Some(job.directory.clone());
         pin(job.core);
-        let trace = job.trace.as_ref().map(TraceRef::load).transpose()?;
+        let service = match job.situation.workload {
+            Workload::Ping(len) => Service::Echo(len as usize),
+            _ => Service::Host(World::new(job.trace()?, false, 0)),
+        };
         let options = ListenOptions { stream: job.way.stream_options(), ..ListenOptions::default() };
-        let listener = listen(&job.address, &options)?;
-        Ok((Arc::<dyn Listener>::from(listener), job.way.host, job.echo, Arc::new(World::new(trace, false, 0))))
-    })();
-    match started {
-        Err(error) => tell::<String>(Err(error)),
-        Ok((listener, kind, echo, world)) => {
-            let address = listener.address().to_string();
-            std::thread::spawn(move || {
-                let served = match echo {
-                    true => echo_all(&*listener, kind),
-                    false => serve_all(listener, kind, world, |error| eprintln!("host: {error}")),
-                };
-                if let Err(error) = served {
-                    eprintln!("host: {error:#}");
-                }
-            });
-            tell(Ok(address));
-        }
-    }
-    for _ in lines {
-        tell(Ok(Usage::now()));
-    }
-    unreachable!("the end of the input ends the process")
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct ClientJob {
-    pub(super) address: String,
-    pub(super) way: Way,
-    pub(super) core: Option<usize>,
-    /// Between which cores the floor is probed, GenVM's first.
-    pub(super) floor: Option<(usize, usize)>,
-    pub(super) workload: Workload,
-    pub(super) in_flight: u32,
-    pub(super) trace: Option<TraceRef>,
-    pub(super) think: Duration,
-    /// How long to measure, floor probes and warm-up included.
-    pub(super) time: Duration,
-}
-
-/// The GenVM side: checks that the right bytes come back, says so, and measures when told to.
-pub(super) fn client() -> ! {
-    let lines = lines(Arc::default());
-    let started = (|| {
-        let job: ClientJob = job(&lines)?;
-        pin(job.core);
-        let options = ConnectOptions { stream: job.way.stream_options(), ..ConnectOptions::default() };
-        let trace = job.trace.as_ref().map(TraceRef::load).transpose()?;
-        Ok((job, options, trace))
-    })();
-    match started {
-        Err(error) => tell::<()>(Err(error)),
-        Ok((job, options, trace)) => {
-            let mut work = work(Line { job: &job, options: &options }, trace.as_ref());
-            // The right bytes came back; the next line says go.
-            tell(work.as_ref().map(drop).map_err(|error| anyhow::anyhow!("{}", super::cli::explain(error))));
-            if let Ok(work) = &mut work
-                && lines.recv().is_ok()
-            {
-                tell::<Measured>(measure(&mut **work, &job));
+        let listener = Arc::<dyn Listener>::from(listen(&job.address, &options)?);
+        let address = listener.address().to_string();
+        std::thread::spawn(move || {
+            let served = serve_all(listener, job.way.host, Arc::new(service), |error| eprintln!("host: {error}"));
+            if let Err(error) = served {
+                eprintln!("host: {error:#}");
             }
-        }
+        });
+        Ok(address)
+    })();
+    tell(address);
+    lines.for_each(|_| tell(Ok(Usage::of_others())));
+    // Whoever started us stops us before that, or is gone and cannot clean up.
+    if let Some(directory) = directory {
+        let _ = std::fs::remove_dir_all(directory);
+    }
+    std::process::exit(0)
+}
+
+/// The GenVM side. Answers when it has loaded what it needs; checks, at the first line, that the right bytes come back; then takes
+/// `open`, `run` (answered with a [`Slice`](slice::Slice)) and `close`.
+pub(super) fn client() -> ! {
+    let lines = lines();
+    if let Err(error) = play(&lines) {
+        tell::<()>(Err(error));
     }
     // What happens next is up to whoever started us.
     lines.iter().for_each(drop);
     unreachable!("the end of the input ends the process")
 }
 
-/// The lines of our input, from a thread of their own: when they end, whoever started us is gone, and so are we, and so is the
-/// directory that it can no longer remove.
-fn lines(directory: Arc<OnceLock<std::path::PathBuf>>) -> Receiver<String> {
+fn play(lines: &Receiver<String>) -> Result<()> {
+    let job: Job = job(lines.recv().ok())?;
+    pin(job.core);
+    let trace = job.trace()?;
+    let options = ConnectOptions { stream: job.way.stream_options(), ..ConnectOptions::default() };
+    let line = Line::new(job.address, options, job.situation.think(), job.way.ring_kib.unwrap_or(0) as usize * 1024);
+    tell(Ok(()));
+    lines.recv()?;
+    match &trace {
+        Some(trace) => Executions::verify(&line, trace)?,
+        None => prepare(&line, &job.situation.workload)?,
+    }
+    tell(Ok(()));
+    let Situation { workload, in_flight, connections, .. } = job.situation;
+    let (numbers, new) = (0..connections as usize, || line.clone());
+    match (workload, &trace) {
+        (Workload::Read(len), _) if in_flight > 1 => {
+            obey(lines, numbers.map(|_| Pipelined::new(new(), len, in_flight)).collect())
+        }
+        (Workload::Read(len), _) => obey(lines, numbers.map(|_| Single::new(new(), len, false)).collect()),
+        (Workload::Write(len), _) => obey(lines, numbers.map(|_| Single::new(new(), len, true)).collect()),
+        (Workload::Ping(len), _) => obey(lines, numbers.map(|_| Ping::new(new(), len)).collect()),
+        (Workload::Connect, _) => obey(lines, numbers.map(|_| Connecting::new(new())).collect()),
+        (Workload::Trace(_), Some(trace)) => {
+            // Rounds and connections begin at different executions.
+            obey(lines, numbers.map(|number| Executions::new(new(), trace, job.round as usize + number)).collect())
+        }
+        (Workload::Trace(name), None) => bail!("trace {name} was not loaded"),
+    }
+    Ok(())
+}
+
+/// Does what the lines say; one connection for each of `works`.
+fn obey<W: Work>(lines: &Receiver<String>, mut works: Vec<W>) {
+    for order in lines {
+        match order.as_str() {
+            "open" => tell(open(&mut works)),
+            "run" => tell(slice::run(&mut works)),
+            "close" => tell(works.iter_mut().try_for_each(W::close)),
+            other => tell::<()>(Err(anyhow!("no such order: {other}"))),
+        }
+    }
+}
+
+fn open<W: Work>(works: &mut [W]) -> Result<()> {
+    works.iter_mut().try_for_each(W::open)?;
+    match works {
+        [work] => work.touch(),
+        _ => Ok(()), // the spinning hosts of the other connections would be in the way
+    }
+}
+
+/// The lines of our input, from a thread of their own: when they end, whoever started us is gone, and so are we.
+fn lines() -> Receiver<String> {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
             if send.send(line).is_err() {
                 break;
             }
-        }
-        if let Some(directory) = directory.get() {
-            let _ = std::fs::remove_dir_all(directory);
         }
         std::process::exit(0);
     });
     receive
 }
 
-fn job<T: DeserializeOwned>(lines: &Receiver<String>) -> Result<T> {
-    let line = lines.recv().context("no job")?;
-    Ok(serde_json::from_str(&line)?)
+fn job(line: Option<String>) -> Result<Job> {
+    Ok(serde_json::from_str(&line.context("no job")?)?)
 }

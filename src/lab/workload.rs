@@ -1,388 +1,464 @@
-//! The GenVM side's work: what is done between two floor probes, over and over.
-//!
-//! Each kind proves before it is measured that the right bytes come back.
+//! What GenVM does, as [`Work`]: steps over the public API, each of which proves what it can without being slowed by it. When to
+//! step, and what that took, is not decided here.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::data;
 use super::matrix::Workload;
 use super::model::Model;
 use super::player::{MODE, Player};
+use super::process::thread_time;
 use super::stats::Latencies;
 use super::trace::Trace;
-use super::worker::ClientJob;
-use crate::protocol::{HostClient, Limits, Request, Revision, SlotId};
+use crate::protocol::{HostClient, Limits, Request, ResultCode, Revision, SlotId, Status};
 use crate::{BlockingStream, ConnectOptions, connect};
+
+/// Calls of one kind, on a connection of their own or several after one another.
+pub(super) trait Work: Send {
+    /// Connects, if calls share a connection.
+    fn open(&mut self) -> Result<()>;
+
+    /// Touches on that connection whatever calls will touch, so that none of them is the first: slots, and the pages of rings.
+    fn touch(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes a call, or as many as go together; times them if asked to. Returns how many.
+    fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64>;
+
+    /// Proves that the last call did what it should, and ends the connection.
+    fn close(&mut self) -> Result<()>;
+
+    /// How it reaches the host.
+    fn line(&mut self) -> &mut Line;
+
+    /// Whether GenVM computes between calls.
+    fn thinks(&mut self) -> bool {
+        !self.line().think.is_zero()
+    }
+
+    /// What the steps since the last time did beside calling.
+    fn beside(&mut self) -> Beside {
+        std::mem::take(&mut self.line().beside)
+    }
+}
+
+/// What belongs to a step, but to no call.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Beside {
+    /// CPU time of thinking.
+    pub(super) thinking: Duration,
+    /// Time of connecting in front of an execution.
+    pub(super) connecting: Duration,
+    /// Whole executions by their number in the trace, connecting included.
+    pub(super) executions: Vec<(usize, Duration)>,
+}
+
+/// How to reach the host, and how long to think between calls.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    address: String,
+    options: ConnectOptions,
+    think: Duration,
+    /// Bytes of each ring between the two processes; 0 if they have none.
+    ring: usize,
+    beside: Beside,
+}
 
 type Stream = Box<dyn BlockingStream>;
 type Client = HostClient<Stream>;
 
-/// Something that makes calls until time is up.
-pub(super) trait Work {
-    /// Before each slice: connects, so that a host which spins was alone while the floor was probed.
-    fn open(&mut self) -> Result<()> {
-        Ok(())
+impl Line {
+    pub(super) fn new(address: String, options: ConnectOptions, think: Duration, ring: usize) -> Self {
+        Self { address, options, think, ring: ring.min(LAP), beside: Beside::default() }
     }
 
-    /// After each slice: nothing of ours is connected any more.
-    fn close(&mut self) {}
-
-    /// Makes calls for about `time`, at least one; times each if asked to. Returns how many, and how long they took together.
-    fn run(&mut self, time: Duration, latencies: Option<&mut Latencies>) -> Result<(u64, Duration)>;
-
-    /// Proves after measuring what could not be proved before.
-    fn check(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Times of whole executions since the last call, in nanoseconds.
-    fn executions(&mut self) -> Vec<f64> {
-        Vec::new()
-    }
-}
-
-/// What a job asks for.
-pub(super) fn work<'a>(line: Line<'a>, trace: Option<&'a Trace>) -> Result<Box<dyn Work + 'a>> {
-    Ok(match (&line.job.workload, trace) {
-        (Workload::Trace(_), Some(trace)) => Box::new(Executions::new(line, trace)?),
-        (Workload::Trace(_), None) => bail!("a trace workload without a trace"),
-        (Workload::Ping(len), _) => Box::new(Ping { line, stream: None, buffer: vec![0xa5; *len as usize] }),
-        (Workload::Connect, _) => Box::new(Connects { line }),
-        (Workload::Read(_), _) if line.job.in_flight > 1 => Box::new(Pipelined(Single::new(line)?)),
-        (Workload::Read(_) | Workload::Write(_), _) => Box::new(Single::new(line)?),
-    })
-}
-
-/// How to reach the host.
-#[derive(Clone, Copy)]
-pub(super) struct Line<'a> {
-    pub(super) job: &'a ClientJob,
-    pub(super) options: &'a ConnectOptions,
-}
-
-impl Line<'_> {
     fn stream(&self) -> Result<Stream> {
-        Ok(connect(&self.job.address, self.options)?)
+        Ok(connect(&self.address, &self.options)?)
     }
 
-    fn connect(&self) -> Result<Client> {
-        self.stream().map(HostClient::new)
+    fn client(&self) -> Result<Client> {
+        Ok(HostClient::new(self.stream()?))
     }
 
     /// GenVM computes.
-    fn think(&self) {
-        if !self.job.think.is_zero() {
-            let started = Instant::now();
-            while started.elapsed() < self.job.think {
+    #[inline]
+    fn think(&mut self) {
+        if !self.think.is_zero() {
+            let (started, before) = (Instant::now(), thread_time());
+            while started.elapsed() < self.think {
                 std::hint::spin_loop();
             }
+            self.beside.thinking += thread_time().saturating_sub(before);
         }
     }
 
-    /// Calls for about `time`, of which each is `calls` of the protocol's.
-    fn repeat(
-        &self,
-        time: Duration,
-        latencies: Option<&mut Latencies>,
-        calls: u64,
-        mut call: impl FnMut() -> Result<()>,
-    ) -> Result<(u64, Duration)> {
-        let started = Instant::now();
-        let (mut made, mut took) = (0, Duration::ZERO);
+    /// Thinks, then calls.
+    #[inline]
+    fn call(&mut self, latencies: Option<&mut Latencies>, call: impl FnOnce(&Self) -> Result<()>) -> Result<u64> {
+        self.think();
         match latencies {
+            None => call(self)?,
             Some(latencies) => {
-                while made == 0 || started.elapsed() < time {
-                    self.think();
-                    let before = Instant::now();
-                    call()?;
-                    let latency = before.elapsed();
-                    latencies.record(latency / calls as u32);
-                    took += latency;
-                    made += calls;
-                }
-            }
-            None => {
-                let mut batch = 1;
-                while made == 0 || started.elapsed() < time {
-                    let before = Instant::now();
-                    for _ in 0..batch {
-                        self.think();
-                        call()?;
-                    }
-                    let elapsed = before.elapsed();
-                    took += elapsed;
-                    made += batch * calls;
-                    // Batches of about half a millisecond.
-                    batch = if elapsed < Duration::from_micros(250) { batch * 2 } else { batch };
-                }
+                let before = Instant::now();
+                call(self)?;
+                latencies.record(before.elapsed());
             }
         }
-        Ok((made, took))
+        Ok(1)
     }
 }
 
-/// `read:N` and `write:N`: the same call on a few slots in turn. Each connection is an execution of its own, whose slots it
-/// fills first.
-struct Single<'a> {
-    line: Line<'a>,
+/// Writes what single calls will read, and proves slot by slot that it can be read back over another connection.
+pub(super) fn prepare(line: &Line, workload: &Workload) -> Result<()> {
+    let len = match *workload {
+        Workload::Read(len) | Workload::Write(len) => len as usize,
+        Workload::Connect => FIRST_READ,
+        Workload::Ping(_) | Workload::Trace(_) => return Ok(()),
+    };
+    let mut client = line.client()?;
+    let mut bytes = vec![0; len];
+    for slot in 0..SLOTS {
+        data::payload(slot, 0, &mut bytes);
+        client.storage_write(&data::slot(slot as u32), 0, &bytes)?;
+    }
+    client.consume_result(ResultCode::Return, &[])?;
+    let mut client = line.client()?;
+    for slot in 0..SLOTS {
+        client.storage_read(MODE, &data::account(0), &data::slot(slot as u32), 0, &mut bytes)?;
+        prove(slot, &bytes)?;
+    }
+    Ok(())
+}
+
+/// Once around the ring there, and once around the ring back.
+fn lap(client: &mut Client, bytes: usize) -> Result<()> {
+    if bytes > 0 {
+        let mut bytes = vec![1; bytes];
+        let slot = data::slot(SLOTS as u32);
+        client.storage_write(&slot, 0, &bytes)?;
+        client.storage_read(MODE, &data::account(0), &slot, 0, &mut bytes)?;
+    }
+    Ok(())
+}
+
+/// `bytes` are what belongs into a slot.
+fn prove(slot: usize, bytes: &[u8]) -> Result<()> {
+    let mut expected = vec![0; bytes.len()];
+    data::payload(slot, 0, &mut expected);
+    ensure!(bytes == expected, "slot {slot} does not contain what was written");
+    Ok(())
+}
+
+fn slots() -> Vec<SlotId> {
+    (0..SLOTS as u32).map(data::slot).collect()
+}
+
+fn opened<T>(open: &mut Option<T>) -> Result<&mut T> {
+    open.as_mut().context("not connected")
+}
+
+/// `read:N` and `write:N`: one connection, the same call on a few slots in turn.
+pub(super) struct Single {
+    line: Line,
     client: Option<Client>,
     slots: Vec<SlotId>,
-    next: usize,
+    /// The slot of the last call.
+    at: usize,
     writes: bool,
     buffer: Vec<u8>,
 }
 
-impl<'a> Single<'a> {
-    fn new(line: Line<'a>) -> Result<Self> {
-        let (len, writes) = match line.job.workload {
-            Workload::Read(len) => (len, false),
-            Workload::Write(len) => (len, true),
-            _ => bail!("no single call"),
-        };
-        let slots = (0..SLOTS).map(data::slot).collect();
-        let mut single = Self { line, client: None, slots, next: 0, writes, buffer: vec![0; len as usize] };
-        single.open()?;
-        single.check()?;
-        Ok(single)
+impl Single {
+    pub(super) fn new(line: Line, len: u32, writes: bool) -> Self {
+        Self { line, client: None, slots: slots(), at: 0, writes, buffer: vec![0; len as usize] }
     }
 
-    fn client(&mut self) -> Result<&mut Client> {
-        self.client.as_mut().ok_or_else(|| anyhow::anyhow!("not connected"))
+    fn read(client: &mut Client, slot: &SlotId, buffer: &mut [u8]) -> Result<()> {
+        Ok(client.storage_read(MODE, &data::account(0), slot, 0, buffer)?)
     }
 }
 
-impl Work for Single<'_> {
+impl Work for Single {
     fn open(&mut self) -> Result<()> {
-        let mut client = self.line.connect()?;
-        // The host takes the account of the first read for the running contract.
-        client.storage_read(MODE, &data::account(0), &self.slots[0], 0, &mut [0])?;
-        for (number, slot) in self.slots.iter().enumerate() {
-            data::payload(number, 0, &mut self.buffer);
-            client.storage_write(slot, 0, &self.buffer)?;
-        }
-        (self.client, self.next) = (Some(client), 0);
-        data::payload(0, 0, &mut self.buffer);
+        self.client = Some(self.line.client()?);
+        // What measured writes carry is in no slot before.
+        data::payload(SLOTS, 0, &mut self.buffer);
         Ok(())
     }
 
-    fn close(&mut self) {
-        self.client = None;
-    }
-
-    fn run(&mut self, time: Duration, latencies: Option<&mut Latencies>) -> Result<(u64, Duration)> {
-        let Self { line, client: Some(client), slots, next, writes, buffer } = self else { bail!("not connected") };
-        let account = data::account(0);
-        line.repeat(time, latencies, 1, || {
-            let slot = &slots[*next % SLOTS as usize];
-            *next += 1;
-            if *writes {
-                client.storage_write(slot, 0, buffer)?;
-            } else {
-                client.storage_read(MODE, &account, slot, 0, buffer)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Every slot has what belongs there.
-    fn check(&mut self) -> Result<()> {
-        if self.client.is_none() {
-            self.open()?;
-        }
-        let (mut got, mut expected) = (vec![0; self.buffer.len()], vec![0; self.buffer.len()]);
-        for number in 0..self.slots.len() {
-            // Measured writes all carry what slot 0 starts with.
-            data::payload(if self.writes && number < self.next { 0 } else { number }, 0, &mut expected);
-            let slot = self.slots[number];
-            self.client()?.storage_read(MODE, &data::account(0), &slot, 0, &mut got)?;
-            ensure!(got == expected, "slot {number} does not contain what was written");
-        }
-        self.client = None;
+    fn touch(&mut self) -> Result<()> {
+        lap(opened(&mut self.client)?, self.line.ring)?;
+        let think = std::mem::take(&mut self.line.think);
+        (0..SLOTS).try_for_each(|_| self.step(None).map(drop))?;
+        self.line.think = think;
         Ok(())
     }
-}
 
-/// Several reads on their way at once, on one connection. Requests leave in one write; every answer is checked.
-struct Pipelined<'a>(Single<'a>);
-
-impl Work for Pipelined<'_> {
-    fn open(&mut self) -> Result<()> {
-        self.0.open()
-    }
-
-    fn close(&mut self) {
-        self.0.close();
-    }
-
-    fn run(&mut self, time: Duration, latencies: Option<&mut Latencies>) -> Result<(u64, Duration)> {
-        let Single { line, client: Some(client), slots, buffer, .. } = &mut self.0 else { bail!("not connected") };
-        let (in_flight, len) = (line.job.in_flight, buffer.len());
-        let (mut requests, mut expected) = (Vec::new(), Vec::new());
-        for number in 0..in_flight as usize {
-            let slot = slots[number % SLOTS as usize];
-            let request =
-                Request::StorageRead { mode: MODE, account: data::account(0), slot, index: 0, length: len as u32 };
-            request.encode(Revision::One, &Limits::DEFAULT, &mut requests)?;
-            data::payload(number % SLOTS as usize, 0, buffer);
-            expected.push(0);
-            expected.extend_from_slice(buffer);
-        }
-        let mut answers = vec![0; expected.len()];
-        let stream = client.get_mut();
-        line.repeat(time, latencies, in_flight.into(), || {
-            stream.write_all(&requests)?;
-            stream.flush()?;
-            stream.read_exact(&mut answers)?;
-            ensure!(answers == expected, "the answers are not those to these requests in this order");
-            Ok(())
+    #[inline]
+    fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
+        self.at = (self.at + 1) % SLOTS;
+        let (client, slot) = (opened(&mut self.client)?, &self.slots[self.at]);
+        let (writes, buffer) = (self.writes, &mut self.buffer);
+        self.line.call(latencies, |_| match writes {
+            true => Ok(client.storage_write(slot, 0, buffer)?),
+            false => Self::read(client, slot, buffer),
         })
     }
 
-    fn check(&mut self) -> Result<()> {
-        self.0.check()
+    fn close(&mut self) -> Result<()> {
+        let mut client = self.client.take();
+        if self.writes {
+            self.buffer.fill(0);
+            Self::read(opened(&mut client)?, &self.slots[self.at], &mut self.buffer)?;
+        }
+        prove(if self.writes { SLOTS } else { self.at }, &self.buffer)
+    }
+
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
     }
 }
 
-/// `ping:N`: the streams alone.
-struct Ping<'a> {
-    line: Line<'a>,
+/// `read:N`, several in flight: all their requests, then all their answers.
+pub(super) struct Pipelined {
+    line: Line,
     stream: Option<Stream>,
-    buffer: Vec<u8>,
+    slots: Vec<SlotId>,
+    calls: u32,
+    len: u32,
+    requests: Vec<u8>,
+    answers: Vec<u8>,
 }
 
-impl Work for Ping<'_> {
+impl Pipelined {
+    pub(super) fn new(line: Line, len: u32, calls: u32) -> Self {
+        let answers = vec![0; calls as usize * (1 + len as usize)];
+        Self { line, stream: None, slots: slots(), calls, len, requests: Vec::new(), answers }
+    }
+}
+
+/// Sends `calls` reads at once and receives their answers, of `1 + len` bytes each. Their number is bounded so that the requests
+/// never wait for room that only answers could make.
+#[inline]
+fn batch(
+    stream: &mut Stream,
+    slots: &[SlotId],
+    calls: u32,
+    len: u32,
+    requests: &mut Vec<u8>,
+    answers: &mut [u8],
+) -> Result<()> {
+    requests.clear();
+    let account = data::account(0);
+    for slot in slots.iter().cycle().take(calls as usize) {
+        let request = Request::StorageRead { mode: MODE, account, slot: *slot, index: 0, length: len };
+        request.encode(Revision::One, &Limits::DEFAULT, requests)?;
+    }
+    stream.write_all(requests)?;
+    stream.flush()?;
+    stream.read_exact(answers)?;
+    let refused = answers.chunks_exact(1 + len as usize).find(|answer| answer[0] != Status::Ok as u8);
+    ensure!(refused.is_none(), "an answer with status {:?}", refused.map(|answer| answer[0]));
+    Ok(())
+}
+
+impl Work for Pipelined {
     fn open(&mut self) -> Result<()> {
         self.stream = Some(self.line.stream()?);
         Ok(())
     }
 
-    fn close(&mut self) {
-        self.stream = None;
+    fn touch(&mut self) -> Result<()> {
+        let stream = self.stream.take().context("not connected")?;
+        let mut client = HostClient::new(stream);
+        lap(&mut client, self.line.ring)?;
+        self.stream = Some(client.into_inner());
+        self.step(None).map(drop)
     }
 
-    fn run(&mut self, time: Duration, latencies: Option<&mut Latencies>) -> Result<(u64, Duration)> {
-        let Self { line, stream: Some(stream), buffer } = self else { bail!("not connected") };
-        let (mut count, mut answer) = (0u8, vec![0; buffer.len()]);
-        line.repeat(time, latencies, 1, || {
-            count = count.wrapping_add(1);
-            buffer[0] = count;
-            stream.write_all(buffer)?;
-            stream.flush()?;
-            stream.read_exact(&mut answer)?;
-            ensure!(answer[0] == count && answer.last() == buffer.last(), "another ping came back");
-            Ok(())
-        })
-    }
-}
-
-/// `connect`: a connection, its first answer, its end.
-struct Connects<'a> {
-    line: Line<'a>,
-}
-
-impl Work for Connects<'_> {
-    fn run(&mut self, time: Duration, latencies: Option<&mut Latencies>) -> Result<(u64, Duration)> {
-        self.line.repeat(time, latencies, 1, || {
-            let mut answer = [1; 32];
-            self.line.connect()?.storage_read(MODE, &data::account(0), &data::slot(0), 0, &mut answer)?;
-            ensure!(answer == [0; 32], "a fresh slot is not zero");
-            Ok(())
-        })
-    }
-}
-
-/// `trace:NAME`: a fixed sample of the executions, over and over, one connection each.
-struct Executions<'a> {
-    line: Line<'a>,
-    player: Player<'a>,
-    sample: Vec<usize>,
-    next: usize,
-    times: Vec<f64>,
-}
-
-impl<'a> Executions<'a> {
-    fn new(line: Line<'a>, trace: &'a Trace) -> Result<Self> {
-        let sample = sample(trace);
-        let mut player = Player::new(trace);
-        let mut model = Model::new(false);
-        model.seed(trace);
-        for &execution in &sample {
-            // The host's environments go by the number of the connection, ours by the sample: contents beside storage differ.
-            player.verify(&mut line.connect()?, execution, &mut model, false)?;
+    #[inline]
+    fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
+        self.line.think();
+        let stream = opened(&mut self.stream)?;
+        let before = latencies.is_some().then(Instant::now);
+        batch(stream, &self.slots, self.calls, self.len, &mut self.requests, &mut self.answers)?;
+        if let (Some(latencies), Some(before)) = (latencies, before) {
+            latencies.record_batch(before.elapsed(), self.calls);
         }
-        Ok(Self { line, player, sample, next: 0, times: Vec::new() })
+        Ok(self.calls.into())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.stream = None;
+        let answers = self.answers.chunks_exact(1 + self.len as usize);
+        answers.enumerate().try_for_each(|(call, answer)| prove(call % SLOTS, &answer[1..]))
+    }
+
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
+}
+
+/// `ping:N`: N bytes out, N bytes back; the host echoes.
+pub(super) struct Ping {
+    line: Line,
+    stream: Option<Stream>,
+    out: Vec<u8>,
+    back: Vec<u8>,
+}
+
+impl Ping {
+    pub(super) fn new(line: Line, len: u32) -> Self {
+        // The first byte is a method id and no greeting: the listener is one that upgrades.
+        let out = (0..len).map(|at| (at % 251) as u8).collect();
+        Self { line, stream: None, out, back: vec![0; len as usize] }
+    }
+}
+
+impl Work for Ping {
+    fn open(&mut self) -> Result<()> {
+        self.stream = Some(self.line.stream()?);
+        Ok(())
+    }
+
+    /// Several at once, so that going around takes few turns.
+    fn touch(&mut self) -> Result<()> {
+        let stream = opened(&mut self.stream)?;
+        let burst = self.out.repeat((BURST / self.out.len()).max(1));
+        let mut back = vec![0; burst.len()];
+        for _ in 0..self.line.ring.div_ceil(burst.len()) {
+            stream.write_all(&burst)?;
+            stream.flush()?;
+            stream.read_exact(&mut back)?;
+        }
+        ensure!(back == burst || self.line.ring == 0, "other bytes came back than were sent");
+        Ok(())
+    }
+
+    #[inline]
+    fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
+        let stream = opened(&mut self.stream)?;
+        let (out, back) = (&self.out, &mut self.back);
+        self.line.call(latencies, |_| {
+            stream.write_all(out)?;
+            stream.flush()?;
+            Ok(stream.read_exact(back)?)
+        })
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.stream = None;
+        ensure!(self.out == self.back, "other bytes came back than were sent");
+        self.back.fill(0xff);
+        Ok(())
+    }
+
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
+}
+
+/// `connect`: a connection, its first answer, and its end.
+pub(super) struct Connecting {
+    line: Line,
+    slot: SlotId,
+    buffer: Vec<u8>,
+}
+
+impl Connecting {
+    pub(super) fn new(line: Line) -> Self {
+        Self { line, slot: data::slot(0), buffer: vec![0; FIRST_READ] }
+    }
+}
+
+impl Work for Connecting {
+    fn open(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
+        let (slot, buffer) = (&self.slot, &mut self.buffer);
+        self.line.call(latencies, |line| Single::read(&mut line.client()?, slot, buffer))
+    }
+
+    fn close(&mut self) -> Result<()> {
+        prove(0, &self.buffer)?;
+        self.buffer.fill(0);
+        Ok(())
+    }
+
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
+}
+
+/// `trace:NAME`: executions one after another and over again, one connection each. A step is a whole execution.
+pub(super) struct Executions<'t> {
+    line: Line,
+    player: Player<'t>,
+    /// What comes next, where calls are timed and where they are not: both kinds come to every execution.
+    next: [usize; 2],
+}
+
+impl<'t> Executions<'t> {
+    pub(super) fn new(line: Line, trace: &'t Trace, first: usize) -> Self {
+        Self { line, player: Player::new(trace), next: [first; 2] }
+    }
+
+    /// Proves every byte, on a host that was seeded with the trace and has served nobody yet.
+    pub(super) fn verify(line: &Line, trace: &Trace) -> Result<()> {
+        let (mut player, mut model) = (Player::new(trace), Model::new(false));
+        model.seed(trace);
+        for execution in 0..trace.executions.len() {
+            player.verify(&mut line.client()?, execution, &mut model, true)?;
+        }
+        Ok(())
     }
 }
 
 impl Work for Executions<'_> {
-    fn run(&mut self, time: Duration, mut latencies: Option<&mut Latencies>) -> Result<(u64, Duration)> {
-        let started = Instant::now();
-        let (mut calls, mut took) = (0u64, Duration::ZERO);
-        'time: while calls == 0 || started.elapsed() < time {
-            let execution = self.sample[self.next % self.sample.len()];
-            self.next += 1;
-            let begun = Instant::now();
-            let mut client = self.line.connect()?;
-            let connected = Instant::now();
-            for at in 0..self.player.trace.executions[execution].calls.len() {
-                self.player.prepare(execution, at);
-                self.line.think();
-                match &mut latencies {
-                    Some(latencies) => {
-                        let before = Instant::now();
-                        self.player.perform(&mut client, execution, at)?;
-                        let latency = before.elapsed();
-                        latencies.record(latency);
-                        took += latency;
-                        calls += 1;
-                        if started.elapsed() >= time {
-                            break 'time; // the host takes a connection that ends between calls as it is
-                        }
-                    }
-                    None => {
-                        self.player.perform(&mut client, execution, at)?;
-                        calls += 1;
-                    }
-                }
-            }
-            if latencies.is_none() {
-                took += connected.elapsed();
-                self.times.push(begun.elapsed().as_nanos() as f64);
-            }
-        }
-        Ok((calls, took))
+    fn open(&mut self) -> Result<()> {
+        Ok(())
     }
 
-    fn executions(&mut self) -> Vec<f64> {
-        std::mem::take(&mut self.times)
-    }
-}
-
-/// Executions spread evenly over a trace, few enough for the slowest way to play them in a tenth of a second or so.
-fn sample(trace: &Trace) -> Vec<usize> {
-    let mut sample = Vec::new();
-    let mut calls = 0;
-    // Halving steps: the middle, the quarters, the eighths, …
-    let mut step = trace.executions.len().next_power_of_two();
-    while step > 0 && calls < SAMPLE_CALLS {
-        for at in (step / 2..trace.executions.len()).step_by(step) {
-            if calls >= SAMPLE_CALLS {
-                break;
-            }
-            if !sample.contains(&at) {
-                calls += trace.executions[at].calls.len();
-                sample.push(at);
-            }
+    fn step(&mut self, mut latencies: Option<&mut Latencies>) -> Result<u64> {
+        let next = &mut self.next[usize::from(latencies.is_some())];
+        let execution = *next % self.player.trace.executions.len();
+        *next += 1;
+        let begun = Instant::now();
+        let mut client = self.line.client()?;
+        self.line.beside.connecting += begun.elapsed();
+        let calls = self.player.trace.executions[execution].calls.len();
+        for at in 0..calls {
+            self.player.prepare(execution, at);
+            let player = &mut self.player;
+            self.line.call(latencies.as_deref_mut(), |_| {
+                player.perform(&mut client, execution, at)?;
+                Ok(())
+            })?;
         }
-        step /= 2;
+        self.line.beside.executions.push((execution, begun.elapsed()));
+        Ok(calls as u64)
     }
-    sample.sort_unstable();
-    sample
+
+    fn close(&mut self) -> Result<()> {
+        Ok(()) // `verify` has proved every byte
+    }
+
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
 }
 
 /// As many as to leave the first-level cache of neither process.
-const SLOTS: u32 = 16;
-const SAMPLE_CALLS: usize = 600;
+const SLOTS: usize = 16;
+/// What `connect` reads.
+const FIRST_READ: usize = 32;
+/// Of larger rings only this much is touched beforehand.
+const LAP: usize = 16 << 20;
+/// Fits into any ring and into any socket's buffer, so that sending it never waits for the echo to be read.
+const BURST: usize = 2 << 10;
