@@ -154,6 +154,31 @@ impl Backoff {
     }
 }
 
+/// What keeps a task whose operations never have to wait from keeping the others of its runtime from running.
+#[derive(Debug, Default)]
+pub(crate) struct Streak(u32);
+
+impl Streak {
+    /// An operation was ready at once.
+    pub(crate) fn ready(&mut self) {
+        self.0 += 1;
+    }
+
+    /// An operation had to wait: the others had their turn.
+    pub(crate) fn waited(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Whether it is time to let others run. Then the streak starts anew, and the task has to wake itself.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let over = self.0 >= LONGEST_STREAK;
+        if over {
+            self.0 = 0;
+        }
+        over
+    }
+}
+
 /// Whether this thread and `peer` can run on one and the same core only, as of now: polling would keep the peer from running.
 ///
 /// One look at our affinity mask, and at the peer's where ours has a single core. A peer whose mask cannot be had (another pid
@@ -180,6 +205,8 @@ pub fn one_core(peer: &Peer) -> bool {
     }
 }
 
+/// As many operations as tokio's own sockets let a task do.
+const LONGEST_STREAK: u32 = 128;
 /// Polls before the clock is looked at for the first time: about 1 µs with the pause instruction.
 const FREE_POLLS: u32 = 32;
 const POLLS_PER_CLOCK: u32 = 16;
@@ -241,6 +268,16 @@ mod tests {
         let mut alone = Backoff::new(WaitStrategy::Spin, true);
         let looks = (0..4 * YIELDS_PER_PEER_CHECK).filter(|_| (alone.step(), alone.check_peer()).1).count();
         assert_eq!(looks, 4);
+    }
+
+    #[test]
+    fn a_streak_ends_and_waiting_starts_it_anew() {
+        let mut streak = Streak::default();
+        let run = |streak: &mut Streak| (0..).find(|_| (streak.ready(), streak.is_over()).1);
+        assert_eq!(run(&mut streak), Some(LONGEST_STREAK - 1));
+        (1..LONGEST_STREAK).for_each(|_| streak.ready());
+        streak.waited();
+        assert_eq!(run(&mut streak), Some(LONGEST_STREAK - 1));
     }
 
     #[test]

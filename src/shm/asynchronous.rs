@@ -1,12 +1,14 @@
 //! [`AsyncShmStream`]: the tokio face of a shared-memory connection.
 //!
 //! Waiting is cooperative: a few polls in place, then the task wakes itself and lets others run until its budget is used up,
-//! then it arms the doorbell and awaits the socket. It never blocks the runtime.
+//! then it arms the doorbell and awaits the socket. It never blocks the runtime; where the strategy yields the processor, the
+//! runtime's thread yields it, since the peer may have nowhere else to run.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -17,7 +19,7 @@ use super::doorbell::{Heard, Sleep};
 use crate::options::StreamOptions;
 use crate::peer::{Peer, TransportKind};
 use crate::transport::AsyncStream;
-use crate::wait::{Backoff, Step, WaitStrategy, one_core};
+use crate::wait::{Backoff, Step, Streak, WaitStrategy, one_core};
 
 /// A connected shared-memory stream for a tokio task.
 ///
@@ -34,8 +36,7 @@ pub struct AsyncShmStream {
     wakers: Arc<Wakers>,
     /// A waker made of `wakers`: the socket has a place for one, and reader and writer may be two tasks.
     both: Waker,
-    /// Operations in a row that did not have to wait.
-    streak: u32,
+    streak: Streak,
 }
 
 /// A wait of one direction, across polls.
@@ -58,7 +59,7 @@ impl AsyncShmStream {
             writing: Waiting::default(),
             both: Waker::from(wakers.clone()),
             wakers,
-            streak: 0,
+            streak: Streak::default(),
         }
     }
 
@@ -69,19 +70,18 @@ impl AsyncShmStream {
         wanted: Wanted,
         mut attempt: impl FnMut(&mut Channel) -> io::Result<Option<T>>,
     ) -> Poll<io::Result<T>> {
-        if self.streak >= MAX_STREAK {
-            self.streak = 0;
+        if self.streak.is_over() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         loop {
             if let Some(done) = attempt(&mut self.channel)? {
-                self.streak += 1;
+                self.streak.ready();
                 self.stop_waiting(wanted);
                 return Poll::Ready(Ok(done));
             }
             if self.poll_wait(cx, wanted)?.is_pending() {
-                self.streak = 0;
+                self.streak.waited();
                 return Poll::Pending;
             }
         }
@@ -99,6 +99,9 @@ impl AsyncShmStream {
         match step {
             Step::Poll if fresh => Poll::Ready(Ok(())),
             Step::Poll | Step::Yield => {
+                if step == Step::Yield {
+                    thread::yield_now();
+                }
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -218,6 +221,3 @@ impl Wake for Wakers {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
-
-/// After so many operations that were ready at once, the task lets others run, as tokio's own sockets do.
-const MAX_STREAK: u32 = 128;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::thread;
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -13,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::options::StreamOptions;
 use crate::peer::{Peer, TransportKind};
 use crate::transport::AsyncStream;
-use crate::wait::{Backoff, Step, WaitStrategy, one_core};
+use crate::wait::{Backoff, Step, Streak, WaitStrategy, one_core};
 
 /// A connected stream socket for a tokio task.
 ///
@@ -27,6 +28,8 @@ pub(crate) struct AsyncSocketStream {
     wait: WaitStrategy,
     alone: bool,
     reading: Option<Backoff>,
+    /// Of reads that bypass tokio's own budget.
+    streak: Streak,
 }
 
 #[derive(Debug)]
@@ -44,26 +47,36 @@ impl AsyncSocketStream {
             _ => Socket::Unix(UnixStream::from_std(fd.into())?),
         };
         let wait = options.wait.unwrap_or(WaitStrategy::Park);
-        Ok(Self { socket, alone: one_core(&peer), peer, kind, wait, reading: None })
+        Ok(Self { socket, alone: one_core(&peer), peer, kind, wait, reading: None, streak: Streak::default() })
     }
 
     /// One look without waiting; `None` if the budget for looking is used up.
     fn poll_busy(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Option<Poll<io::Result<()>>> {
+        if self.streak.is_over() {
+            cx.waker().wake_by_ref();
+            return Some(Poll::Pending);
+        }
         loop {
             match rustix::net::recv(self.socket.fd(), out.initialize_unfilled(), RecvFlags::DONTWAIT) {
                 Ok((n, _)) => {
                     out.advance(n);
                     self.reading = None;
+                    self.streak.ready();
                     return Some(Poll::Ready(Ok(())));
                 }
                 Err(Errno::AGAIN) => {}
                 Err(Errno::INTR) => continue,
                 Err(error) => return Some(Poll::Ready(Err(error.into()))),
             }
+            self.streak.waited();
             let backoff = self.reading.get_or_insert_with(|| Backoff::new(self.wait, self.alone));
-            return match backoff.step() {
+            let step = backoff.step();
+            return match step {
                 Step::Park => None,
                 Step::Poll | Step::Yield => {
+                    if step == Step::Yield {
+                        thread::yield_now();
+                    }
                     cx.waker().wake_by_ref();
                     Some(Poll::Pending)
                 }
