@@ -76,3 +76,63 @@ fn a_table_that_cannot_be_written_is_said_before_anything_is_measured() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.starts_with("transport-lab: cannot write /dev/null/rows.csv"), "{err}");
 }
+
+/// Runs `transport-lab`, which has to succeed and say nothing on its standard error, and returns what it prints.
+fn lab(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_transport-lab")).args(arguments).output().expect("transport-lab");
+    let out = String::from_utf8(output.stdout).expect("UTF-8");
+    let err = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{out}");
+    out
+}
+
+#[test]
+fn an_idle_connection_is_measured_over_every_transport() {
+    let _watchdog = watchdog("an_idle_connection_is_measured_over_every_transport");
+    let out = lab(&["study", "idle", "--time", "1", "--ring-kib", "64"]);
+    let rows: Vec<Vec<&str>> = out.lines().take_while(|line| !line.is_empty()).skip(1).map(fields).collect();
+    let ways: BTreeSet<_> = rows.iter().map(|row| (row[0], row[1], row[2])).collect();
+    assert_eq!((ways.len(), rows.len()), (12, 12), "{out}");
+    for row in rows {
+        let kib: u64 = row[row.len() - 2].parse().expect("KiB");
+        // Both rings were used; what else there is depends on the allocator.
+        assert!(row[0] == "uds" || kib >= 128, "{out}");
+    }
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+#[test]
+fn lines_are_walked_with_and_without_work() {
+    let _watchdog = watchdog("lines_are_walked_with_and_without_work");
+    if std::thread::available_parallelism().expect("cores").get() < 2 {
+        return; // lines are passed between two cores
+    }
+    let out = lab(&["study", "walk", "--rounds", "20", "--work", "0,1000"]);
+    let trips = out.lines().filter(|line| line.starts_with(" 1+1") || line.starts_with(" 2+1")).map(fields);
+    let mut worked = 0;
+    for row in trips.filter(|row| (row[1], row[2]) == ("1.00", "µs")) {
+        // Both ends have worked for a microsecond each.
+        assert!(row[7] == "ms" || row[7] == "µs" && row[6].parse::<f64>().expect("a time") > 1.0, "{out}");
+        worked += 1;
+    }
+    assert!(worked > 0 || out.contains("left out"), "{out}");
+}
+
+#[test]
+fn a_record_is_a_directory_that_is_made_once() {
+    let _watchdog = watchdog("a_record_is_a_directory_that_is_made_once");
+    let directory = directory();
+    let record = |into: &str| {
+        let into = directory.path().join(into);
+        Command::new(env!("CARGO_BIN_EXE_transport-lab")).args(["record", "--only", "idle"]).arg(into).output()
+    };
+    let listed = lab(&["record", "--list"]);
+    assert!(listed.lines().filter(|line| line.contains("cargo lab ")).count() >= 10, "{listed}");
+    std::fs::create_dir(directory.path().join("old")).expect("a directory");
+    let output = record("old").expect("transport-lab");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && (said.contains("old") || said.contains("debug build")), "{said}");
+}

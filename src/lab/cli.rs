@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{compare, host, replay, study, worker};
+use super::{compare, host, record, replay, study, worker};
 
 /// Compares transports between GenVM and its host, on recorded executions, between real processes.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Verb {
     Host(host::HostArgs),
     /// Play recorded executions against any host, ours or a foreign one
     Replay(replay::ReplayArgs),
+    /// Run everything that results/ is made of, into a new directory
+    Record(record::RecordArgs),
     /// Measure one design question by itself
     #[command(subcommand)]
     Study(study::Study),
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         }),
         Verb::Host(args) => host::run(args).map(success),
         Verb::Replay(args) => replay::run(args).map(success),
+        Verb::Record(args) => record::run(args),
         Verb::Study(study) => study::run(study),
         Verb::WorkerHost => worker::host(),
         Verb::WorkerClient => worker::client(),
@@ -63,6 +66,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether these are arguments of `transport-lab`.
+#[cfg(test)]
+pub(super) fn check(arguments: &[String]) -> Result<(), clap::Error> {
+    Cli::try_parse_from(std::iter::once("transport-lab").chain(arguments.iter().map(String::as_str))).map(drop)
 }
 
 /// The error and its causes, leaving out those that an outer one quotes already.

@@ -91,7 +91,7 @@ fn micros(text: &str) -> Result<f64, String> {
     }
 }
 
-fn ring_kib(text: &str) -> Result<u32, String> {
+pub(super) fn ring_kib(text: &str) -> Result<u32, String> {
     let size = text.parse().ok().filter(|&kib| ring(kib).is_some());
     size.ok_or_else(|| format!("`{text}` is no ring: a power of two from 4 to 1048576"))
 }

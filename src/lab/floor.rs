@@ -47,9 +47,9 @@ impl Line {
 }
 
 fn line(a: usize, b: usize) -> f64 {
-    let ball = Line::default();
+    let ball = &Line::default();
     let (mut expected, mut value) = (1, 0);
-    let answer = || {
+    let answer = move || {
         if ball.get() == expected {
             ball.set(expected + 1);
             expected += 2;
@@ -57,7 +57,7 @@ fn line(a: usize, b: usize) -> f64 {
             std::hint::spin_loop();
         }
     };
-    let ask = || {
+    let ask = move || {
         ball.set(value + 1);
         ball.wait_for(value + 2);
         value += 2;
@@ -66,11 +66,11 @@ fn line(a: usize, b: usize) -> f64 {
 }
 
 fn copy(a: usize, b: usize, bytes: usize) -> f64 {
-    let shared = Shared((0..bytes).map(|_| UnsafeCell::new(0)).collect());
-    let (asked, copied) = (Line::default(), Line::default());
+    let shared = &Shared((0..bytes).map(|_| UnsafeCell::new(0)).collect());
+    let (asked, copied) = (&Line::default(), &Line::default());
     let (source, mut target) = (vec![1; bytes], vec![0; bytes]);
     let (mut answered, mut asking) = (0, 0);
-    let answer = || {
+    let answer = move || {
         if asked.get() == answered {
             return std::hint::spin_loop();
         }
@@ -80,7 +80,7 @@ fn copy(a: usize, b: usize, bytes: usize) -> f64 {
             copied.set((answered - 1) * bytes + at + piece);
         }
     };
-    let ask = || {
+    let ask = move || {
         let before = asking * bytes;
         asking += 1;
         asked.set(asking);
@@ -120,18 +120,25 @@ impl Shared {
     }
 }
 
-/// Nanoseconds that `ask` takes on core `a` while core `b` does nothing but `answer`: the median of batches.
-fn between(a: usize, b: usize, batch: usize, mut ask: impl FnMut() + Send, mut answer: impl FnMut() + Send) -> f64 {
-    let stop = AtomicBool::new(false);
+/// Nanoseconds that `ask` takes on core `a` while core `b` does nothing but `answer`: the median of batches. What the two own is
+/// moved to the stacks of their threads, so that they share no line but those that they mean to.
+pub(super) fn between(
+    a: usize,
+    b: usize,
+    batch: usize,
+    mut ask: impl FnMut() + Send,
+    mut answer: impl FnMut() + Send,
+) -> f64 {
+    let stop = &AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        scope.spawn(move || {
             pin(Some(b));
             while !stop.load(Ordering::Relaxed) {
                 // Looks at `stop` rarely: that line stays shared and costs nothing.
                 (0..1000).for_each(|_| answer());
             }
         });
-        let asking = scope.spawn(|| {
+        let asking = scope.spawn(move || {
             pin(Some(a));
             let mut asked = || {
                 let started = Instant::now();

@@ -65,7 +65,8 @@ impl std::fmt::Display for Machine {
     }
 }
 
-fn output(program: &str, arguments: &[&str]) -> Option<String> {
+/// What a program prints, if it is there and content.
+pub(super) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|text| !text.is_empty())
 }

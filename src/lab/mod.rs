@@ -35,6 +35,7 @@ mod matrix;
 mod model;
 mod player;
 mod process;
+mod record;
 mod replay;
 mod rows;
 mod serving;

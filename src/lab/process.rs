@@ -116,6 +116,10 @@ impl Worker {
         Ok(worker)
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn say(&mut self, line: &str) -> Result<()> {
         let input = self.input.as_mut().context("its input was closed")?;
         writeln!(input, "{line}").with_context(|| format!("{} is gone", self.name))

@@ -220,7 +220,7 @@ fn ratio(samples: &[&Sample], baseline: &[&Sample], in_flight: u32) -> Option<f6
 }
 
 /// Floors that differ by more than this factor say that the cores were moved in between.
-const MOVED: f64 = 1.25;
+pub(super) const MOVED: f64 = 1.25;
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -241,8 +241,8 @@ impl Pipelined {
     }
 }
 
-/// Sends `calls` reads at once and receives their answers, of `1 + len` bytes each. Their number is bounded so that the requests
-/// never wait for room that only answers could make.
+/// Sends `calls` reads and receives their answers, of `1 + len` bytes each. The requests go out in pieces, so that the host answers
+/// the first while the next are encoded. Their number is bounded so that they never wait for room that only answers could make.
 #[inline]
 fn batch(
     stream: &mut Stream,
@@ -252,14 +252,17 @@ fn batch(
     requests: &mut Vec<u8>,
     answers: &mut [u8],
 ) -> Result<()> {
-    requests.clear();
     let account = data::account(0);
-    for slot in slots.iter().cycle().take(calls as usize) {
-        let request = Request::StorageRead { mode: MODE, account, slot: *slot, index: 0, length: len };
-        request.encode(Revision::One, &Limits::DEFAULT, requests)?;
+    let mut slots = slots.iter().cycle().take(calls as usize).peekable();
+    while slots.peek().is_some() {
+        requests.clear();
+        for slot in slots.by_ref().take(PIECE) {
+            let request = Request::StorageRead { mode: MODE, account, slot: *slot, index: 0, length: len };
+            request.encode(Revision::One, &Limits::DEFAULT, requests)?;
+        }
+        stream.write_all(requests)?;
+        stream.flush()?;
     }
-    stream.write_all(requests)?;
-    stream.flush()?;
     stream.read_exact(answers)?;
     let refused = answers.chunks_exact(1 + len as usize).find(|answer| answer[0] != Status::Ok as u8);
     ensure!(refused.is_none(), "an answer with status {:?}", refused.map(|answer| answer[0]));
@@ -456,6 +459,8 @@ impl Work for Executions<'_> {
 
 /// As many as to leave the first-level cache of neither process.
 const SLOTS: usize = 16;
+/// Requests that go out at once.
+const PIECE: usize = 32;
 /// What `connect` reads.
 const FIRST_READ: usize = 32;
 /// Of larger rings only this much is touched beforehand.

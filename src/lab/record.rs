@@ -1,0 +1,203 @@
+//! `lab record`: runs what `results/` needs, one command after another, and keeps what each printed and wrote in a new directory.
+//!
+//! It measures nothing itself and changes no number: every file is the output of the command that `commands.txt` names beside it.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use super::machine::{Machine, output};
+
+/// About twelve minutes on a machine that does nothing else.
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    /// A directory to be made; nothing is ever overwritten [default: results/DATE-MACHINE]
+    directory: Option<PathBuf>,
+    /// Only these parts
+    #[arg(long, value_delimiter = ',', value_parser = part)]
+    only: Vec<&'static Part>,
+    /// Show the parts and their commands, run nothing
+    #[arg(long)]
+    list: bool,
+}
+
+/// A question, and the arguments of the command that answers it.
+#[derive(Debug, PartialEq)]
+struct Part {
+    name: &'static str,
+    question: &'static str,
+    arguments: &'static str,
+}
+
+const PARTS: &[Part] = &[
+    Part { name: "compare", question: "the table of the README", arguments: "compare" },
+    Part {
+        name: "hot",
+        question: "a hot call against the floor",
+        arguments: "compare --time 30 --rounds 10 --workloads ping:32,read:32,write:32 --placements split --transports shm \
+                    --waits adaptive,spin",
+    },
+    Part { name: "walk", question: "the least that any ring can take", arguments: "study walk --rounds 300" },
+    Part {
+        name: "flight",
+        question: "several calls in flight",
+        arguments: "compare --time 20 --rounds 10 --workloads read:32 --placements split --waits adaptive --in-flight 1,16,256",
+    },
+    Part {
+        name: "bulk",
+        question: "64 KiB at once against copying them",
+        arguments: "compare --time 30 --rounds 10 --workloads read:65536,write:65536 --placements split --waits park,adaptive",
+    },
+    Part {
+        name: "same",
+        question: "both ends on one core",
+        arguments: "compare --time 20 --rounds 10 --workloads read:32 --placements same --hosts thread,tokio",
+    },
+    Part {
+        name: "parked",
+        question: "calls a millisecond apart, both ends asleep in between",
+        arguments: "compare --time 40 --rounds 10 --workloads read:32,read:4096,read:65536 --placements split --waits park,adaptive \
+                    --think 1000",
+    },
+    Part {
+        name: "budget",
+        question: "how long the adaptive wait polls and yields, by the time between calls",
+        arguments: "compare --time 150 --rounds 3 --workloads read:32 --placements split,same --transports shm --waits adaptive \
+                    --spin-us 0,1,10 --yield-us 0,20,50,200 --think 0,10,50,100,300,1000",
+    },
+    Part {
+        name: "ring",
+        question: "the size of a ring",
+        arguments: "compare --time 90 --rounds 5 --workloads read:32,read:65536,trace:erc20,connect --placements split \
+                    --waits park,adaptive --ring-kib 16,64,128,256,1024,4096",
+    },
+    Part {
+        name: "connect",
+        question: "from connecting to the first answer",
+        arguments: "compare --time 40 --rounds 10 --workloads connect --placements split --hosts thread,tokio --waits park,adaptive",
+    },
+    Part {
+        name: "connections",
+        question: "many connections to one host",
+        arguments: "compare --time 90 --rounds 3 --workloads read:32 --placements free --hosts thread,tokio --waits park,adaptive \
+                    --connections 1,2,8,64,256",
+    },
+    Part {
+        name: "named",
+        question: "the ring on named segments with raw_sync events",
+        arguments: "compare --time 30 --rounds 5 --workloads read:32,read:65536,connect --placements split,same \
+                    --transports uds,shm,shm-named --waits park,adaptive",
+    },
+    Part { name: "idle", question: "a connection that nobody uses", arguments: "study idle" },
+    Part { name: "doorbell", question: "how to wake a peer", arguments: "study doorbell --time 120" },
+];
+
+fn part(name: &str) -> Result<&'static Part, String> {
+    PARTS.iter().find(|part| part.name == name).ok_or_else(|| {
+        let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+        format!("no such part; known: {}", names.join(", "))
+    })
+}
+
+impl Part {
+    /// What a command writes beside what it prints.
+    fn file(&self) -> Option<(&'static str, String)> {
+        match self.arguments {
+            text if text.starts_with("compare") => Some(("--json", format!("{}.json", self.name))),
+            text if text.starts_with("study doorbell") => Some(("--csv", format!("{}.csv", self.name))),
+            _ => None,
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let arguments = self.arguments.split_whitespace().map(str::to_owned);
+        arguments.chain(self.file().into_iter().flat_map(|(option, file)| [option.to_owned(), file])).collect()
+    }
+}
+
+/// The verb.
+pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
+    let parts = if args.only.is_empty() { PARTS.iter().collect() } else { args.only };
+    if args.list {
+        parts.iter().for_each(|part| {
+            println!("{}: {}\n    cargo lab {}", part.name, part.question, part.arguments().join(" "))
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let machine = Machine::look();
+    ensure!(!machine.debug_build, "a debug build is nothing to record: cargo lab record");
+    let directory = match args.directory {
+        Some(directory) => directory,
+        None => Path::new("results").join(name(&machine)?),
+    };
+    fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::write(directory.join("machine.txt"), describe(&machine)?)?;
+    let mut commands = File::create(directory.join("commands.txt"))?;
+
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    // The command that runs hears of it as well and ends by itself.
+    ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("cannot handle signals")?;
+    let mut failed = 0;
+    for (number, part) in parts.iter().enumerate() {
+        eprintln!("{} of {}: {}, {}", number + 1, parts.len(), part.name, part.question);
+        let started = Instant::now();
+        let status = Command::new(std::env::current_exe()?)
+            .args(part.arguments())
+            .current_dir(&directory)
+            .stdout(File::create(directory.join(format!("{}.txt", part.name)))?)
+            .status()
+            .with_context(|| format!("cannot start {}", part.name))?;
+        let (command, took) = (part.arguments().join(" "), started.elapsed().as_secs());
+        writeln!(commands, "{}.txt: cargo lab {command}    # {took} s, {status}", part.name)?;
+        failed += usize::from(!status.success());
+        if interrupted.load(Ordering::SeqCst) {
+            eprintln!("interrupted: {number} parts are whole in {}", directory.display());
+            return Ok(ExitCode::from(130));
+        }
+    }
+    eprintln!("recorded in {}; {failed} of {} commands failed", directory.display(), parts.len());
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `DATE-CPU`, with `vm` behind it if it is one.
+fn name(machine: &Machine) -> Result<String> {
+    let date = output("date", &["-u", "+%F"]).context("`date` says nothing")?;
+    let cpu = machine.cpu.to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let cpu: Vec<_> = cpu.split('-').filter(|word| !word.is_empty()).take(4).collect();
+    let vm = if machine.virtualised { "-vm" } else { "" };
+    Ok(format!("{date}-{}{vm}", cpu.join("-")))
+}
+
+/// All that may explain a number later.
+fn describe(machine: &Machine) -> Result<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|_| "unknown\n".to_owned());
+    Ok(format!(
+        "{machine}\n{}\n\ngovernor: {}load: {}\n{}\n",
+        serde_json::to_string_pretty(machine)?,
+        read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        read("/proc/loadavg"),
+        output("lscpu", &[]).unwrap_or_else(|| "no lscpu".to_owned()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_a_command_of_ours_and_has_a_name_of_its_own() {
+        for (number, each) in PARTS.iter().enumerate() {
+            assert_eq!(part(each.name), Ok(&PARTS[number]));
+            super::super::cli::check(&each.arguments()).expect(each.name);
+        }
+        assert!(part("nothing").is_err_and(|error| error.contains("compare, hot")));
+    }
+}

@@ -1,0 +1,261 @@
+//! `lab study walk`: what passing whole cache lines along a ring costs, with nothing else on the way: the least that any ring can take.
+//!
+//! The floor of every table is one line that two cores throw at each other. A message travels in lines that were written a lap ago,
+//! a request of GenVM's in two, and each end has something to do in between. This study adds those one by one. There is no transport
+//! in it: no checks, no doorbell, no copies beyond the lines themselves.
+#![allow(unsafe_code, reason = "lines are written and read as plain memory, several words in one go")]
+
+use std::cell::UnsafeCell;
+use std::hint::{black_box, spin_loop};
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use crate::lab::floor::{self, between};
+use crate::lab::machine::Machine;
+use crate::lab::matrix::Distance;
+use crate::lab::process::cores;
+use crate::lab::replay::progress;
+use crate::lab::rows::MOVED;
+use crate::lab::stats::{median, shuffled};
+use crate::lab::table::nanos;
+
+/// Two threads, a core each, pass lines along a ring and do nothing, or a fixed amount of work, with them.
+#[derive(Debug, Args)]
+pub(in crate::lab) struct WalkArgs {
+    /// Rounds; every case is measured in each, between two floors
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+    /// Nanoseconds of work at each end between reading a message and writing the next
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 20, 40, 80], value_parser = clap::value_parser!(u64).range(..=100_000))]
+    work: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    /// Lines of a request and of its answer.
+    lines: [usize; 2],
+    work_ns: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    case: usize,
+    distance: Distance,
+    floor: f64,
+    trip: f64,
+}
+
+/// The verb.
+pub(super) fn run(args: WalkArgs) -> Result<ExitCode> {
+    let cores = cores();
+    let [first, .., last] = cores[..] else {
+        bail!("this process may use one core only; lines are passed between two")
+    };
+    let started = Instant::now();
+    let cases: Vec<Case> = [[1, 1], [2, 1]]
+        .iter()
+        .flat_map(|&lines| args.work.iter().map(move |&work_ns| Case { lines, work_ns }))
+        .collect();
+    let progress = progress(u64::from(args.rounds) * cases.len() as u64, "cases");
+    let (mut samples, mut moved) = (Vec::new(), 0);
+    for round in 0..args.rounds {
+        for case in shuffled(cases.len(), round.into()) {
+            let floor = || floor::measure(first, last, None).map_or(f64::NAN, |floor| floor.line);
+            let before = floor();
+            let trip = walk(first, last, cases[case]);
+            let after = floor();
+            if before.max(after) > before.min(after) * MOVED {
+                moved += 1;
+            } else {
+                let floor = (before + after) / 2.0;
+                samples.push(Sample { case, distance: Distance::of(floor), floor, trip });
+            }
+            progress.inc(1);
+        }
+    }
+    progress.finish_and_clear();
+    let mut out = String::new();
+    for distance in [Distance::Siblings, Distance::Near, Distance::Far] {
+        let here: Vec<_> = samples.iter().filter(|sample| sample.distance == distance).copied().collect();
+        if !here.is_empty() {
+            out += &table(distance, &cases, &here);
+        }
+    }
+    let all = samples.len() + moved;
+    out += &format!(
+        "A round trip of messages of so many lines, out + back, along two rings of {RING} lines; work is done at each end, of\n\
+         every message, in a chain of multiplications. × floor: against one line bounced between the same two cores, right\n\
+         before and after. Beyond: what the round trip takes beyond that floor and the work of both ends.\n\
+         Of {all} measurements {moved} are left out because the cores moved meanwhile.\n{}; {:.0} s.\n",
+        Machine::look(),
+        started.elapsed().as_secs_f64(),
+    );
+    match io::stdout().write_all(out.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {} // `| head` is no error of ours
+        other => other?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(distance: Distance, cases: &[Case], samples: &[Sample]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["lines", "work", "measured", "floor", "round trip", "× floor", "beyond"]);
+    for (number, case) in cases.iter().enumerate() {
+        let of = |value: fn(&Sample) -> f64| {
+            let mut values: Vec<f64> = samples.iter().filter(|sample| sample.case == number).map(value).collect();
+            (values.len(), median(&mut values))
+        };
+        let ((count, floor), (_, trip), (_, ratio)) =
+            (of(|s| s.floor), of(|s| s.trip), of(|sample| sample.trip / sample.floor));
+        if count > 0 {
+            let [out, back] = case.lines;
+            table.add_row([
+                format!("{out}+{back}"),
+                nanos(case.work_ns as f64),
+                count.to_string(),
+                nanos(floor),
+                nanos(trip),
+                format!("{ratio:.2}"),
+                format!("{:.0} ns", trip - floor - 2.0 * case.work_ns as f64),
+            ]);
+        }
+    }
+    (1..7)
+        .filter_map(|column| table.column_mut(column).map(|column| column.set_cell_alignment(CellAlignment::Right)))
+        .count();
+    let table: String = table.to_string().lines().flat_map(|line| [line.trim_end(), "\n"]).map(str::to_owned).collect();
+    format!("{distance}\n{table}\n")
+}
+
+/// Nanoseconds of a round trip between cores `a` and `b`.
+fn walk(a: usize, b: usize, case: Case) -> f64 {
+    let (requests, answers) = (&Ring::new(), &Ring::new());
+    let [out, back] = case.lines;
+    let steps = (case.work_ns as f64 / step_ns()) as u64;
+    let (mut asked, mut heard) = (0, 0);
+    let (mut taken, mut answered) = (0, 0);
+    let answer = move || {
+        if !requests.take(&mut taken, out) {
+            return spin_loop();
+        }
+        work(steps);
+        answers.put(&mut answered, back);
+    };
+    let ask = move || {
+        work(steps);
+        requests.put(&mut asked, out);
+        while !answers.take(&mut heard, back) {
+            spin_loop();
+        }
+    };
+    between(a, b, TRIPS, ask, answer)
+}
+
+/// Which message it is, stored last, and the rest of the line.
+#[repr(C, align(64))]
+struct Line {
+    header: AtomicU64,
+    rest: UnsafeCell<[u64; 7]>,
+}
+
+/// Messages of whole lines.
+struct Ring(Vec<Line>);
+
+// SAFETY: whoever puts a message writes its lines before it stores the header (Release), and whoever takes it reads them after it
+// has seen that (Acquire). They are written again a lap later only, and a lap has as many messages as `walk` has long since been
+// answered, each of which says that it was taken.
+unsafe impl Sync for Ring {}
+
+impl Ring {
+    fn new() -> Self {
+        Self((0..RING).map(|_| Line { header: AtomicU64::new(0), rest: UnsafeCell::new([0; 7]) }).collect())
+    }
+
+    fn line(&self, position: u64) -> &Line {
+        &self.0[position as usize % RING]
+    }
+
+    fn put(&self, position: &mut u64, lines: usize) {
+        for at in (0..lines as u64).rev() {
+            // In one go: while the other end polls, every store to the line may have to fetch it anew.
+            // SAFETY: see `Sync`.
+            unsafe { self.line(*position + at).rest.get().write([*position; 7]) };
+        }
+        self.line(*position).header.store(*position + 1, Ordering::Release);
+        *position += lines as u64;
+    }
+
+    fn take(&self, position: &mut u64, lines: usize) -> bool {
+        if lines > 1 {
+            prefetch(self.line(*position + 1));
+        }
+        if self.line(*position).header.load(Ordering::Acquire) != *position + 1 {
+            return false;
+        }
+        for at in 0..lines as u64 {
+            // SAFETY: see `Sync`.
+            let rest = unsafe { self.line(*position + at).rest.get().read() };
+            assert!(rest == [*position; 7], "a message that is not whole");
+        }
+        *position += lines as u64;
+        true
+    }
+}
+
+/// Has a line on its way that will be read next, as `shm://` does.
+fn prefetch(_line: &Line) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it reads nothing that the program could observe.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(_line).cast());
+    }
+}
+
+/// A chain in which every step waits for the last.
+#[inline]
+fn work(steps: u64) {
+    let mut value = 1u64;
+    for _ in 0..steps {
+        value = black_box(value.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    }
+    black_box(value);
+}
+
+/// What a step of it takes now.
+fn step_ns() -> f64 {
+    let mut timed = [0.0; 5].map(|_: f64| {
+        let started = Instant::now();
+        work(STEPS_TIMED);
+        started.elapsed().max(Duration::from_nanos(1)).as_nanos() as f64 / STEPS_TIMED as f64
+    });
+    median(&mut timed)
+}
+
+/// 64 KiB, as the rings of shared memory have by default or less.
+const RING: usize = 1024;
+const TRIPS: usize = 50;
+const STEPS_TIMED: u64 = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_taken_once_it_is_whole_and_only_once() {
+        let ring = Ring::new();
+        let (mut put, mut taken) = (0, 0);
+        for lines in (0..3 * RING).map(|n| 1 + n % 2) {
+            assert!(!ring.take(&mut taken, lines));
+            ring.put(&mut put, lines);
+            assert!(ring.take(&mut taken, lines));
+        }
+        assert_eq!(put, taken);
+    }
+}
