@@ -108,8 +108,8 @@ pub enum UpgradeError {
         /// Ours.
         ours: u16,
     },
-    /// The peer said no.
-    #[error("the peer refused: {0}")]
+    /// One of the two ends will not have it.
+    #[error("the upgrade was refused: {0}")]
     Refused(&'static str),
     /// A field of the greeting is outside its range.
     #[error("the peer's greeting says {field} = {seen}, expected {expected}")]

@@ -111,6 +111,19 @@ fn a_range_of_executions_and_a_file_play_alike() {
 }
 
 #[test]
+fn nobody_has_to_read_what_it_prints() {
+    let _watchdog = watchdog("nobody_has_to_read_what_it_prints");
+    let directory = directory();
+    let address = format!("unix://{}/host.sock", directory.path().display());
+    let _host = Host::start(&["--listen", &address, "--seed-trace", "storage"]);
+    let mut replay = lab(&["replay", "--connect", &address, "--trace", "storage", "--executions", "0..3", "--seeded"]);
+    let mut replay = replay.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("transport-lab replay");
+    drop(replay.stdout.take());
+    let output = replay.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
 fn a_cache_saves_the_calls_that_the_trace_says_and_changes_no_byte() {
     let _watchdog = watchdog("a_cache_saves_the_calls_that_the_trace_says_and_changes_no_byte");
     // Counted in the CSV file by another program.

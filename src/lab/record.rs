@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::machine::{Machine, output};
+use super::show::say;
 
 /// About twelve minutes on a machine that does nothing else.
 #[derive(Debug, Args)]
@@ -126,9 +127,9 @@ impl Part {
 pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
     let parts = if args.only.is_empty() { PARTS.iter().collect() } else { args.only };
     if args.list {
-        parts.iter().for_each(|part| {
-            println!("{}: {}\n    cargo lab {}", part.name, part.question, part.arguments().join(" "))
-        });
+        let line =
+            |part: &&Part| format!("{}: {}\n    cargo lab {}\n", part.name, part.question, part.arguments().join(" "));
+        say(&parts.iter().map(line).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let machine = Machine::look();

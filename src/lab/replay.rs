@@ -15,6 +15,7 @@ use super::host::Failed;
 use super::matrix::Wait;
 use super::model::Model;
 use super::player::{Player, Verified};
+use super::show::say;
 use super::stats::Latencies;
 use super::table::nanos;
 use super::trace::Trace;
@@ -109,20 +110,22 @@ pub(super) fn run(args: ReplayArgs) -> Result<()> {
     let started = Instant::now();
     let Replay { total, latencies, saved, .. } = play(&trace, executions, &args)?;
     let wall = started.elapsed();
-    println!("{}: {count} executions, {} calls in {wall:.2?} over {}", trace.name, total.calls, args.connect);
+    let mut out =
+        format!("{}: {count} executions, {} calls in {wall:.2?} over {}\n", trace.name, total.calls, args.connect);
     if args.verify {
-        println!("verified: {} reads, {} bytes, {} other answers", total.reads, total.bytes, total.replies);
+        out += &format!("verified: {} reads, {} bytes, {} other answers\n", total.reads, total.bytes, total.replies);
         if total.statuses > 0 {
-            println!("answered with a status: {} calls beside reads and writes", total.statuses);
+            out += &format!("answered with a status: {} calls beside reads and writes\n", total.statuses);
         }
     } else {
         let percentiles = [50.0, 99.0].map(|percent| nanos(latencies.percentile(percent) as f64));
-        println!("a call: p50 {}, p99 {}, max {}", percentiles[0], percentiles[1], nanos(latencies.max() as f64));
+        out +=
+            &format!("a call: p50 {}, p99 {}, max {}\n", percentiles[0], percentiles[1], nanos(latencies.max() as f64));
     }
     if args.cache.cache > 0 {
-        print_saved(&saved, total.calls, count);
+        out += &describe_saved(&saved, total.calls, count);
     }
-    Ok(())
+    Ok(say(&out)?)
 }
 
 /// Plays executions one after another, a connection each.
@@ -161,12 +164,12 @@ fn play<'t>(trace: &'t Trace, executions: Range<usize>, args: &ReplayArgs) -> Re
 }
 
 /// Means of an execution, with the cache and without.
-fn print_saved(stats: &CacheStats, calls: u64, executions: usize) {
+fn describe_saved(stats: &CacheStats, calls: u64, executions: usize) -> String {
     let mean = |sum: u64| sum as f64 / executions as f64;
     let kib = |bytes: u64| mean(bytes) / 1024.0;
-    println!(
+    format!(
         "an execution with the cache: {:.1} calls instead of {:.1}; {:.1} reads instead of {:.1}, {:.1} writes instead of \
-         {:.1}; {:.2} KiB read instead of {:.2}, {:.2} written instead of {:.2}",
+         {:.1}; {:.2} KiB read instead of {:.2}, {:.2} written instead of {:.2}\n",
         mean(calls - stats.calls_saved()),
         mean(calls),
         mean(stats.host_reads),
@@ -177,7 +180,7 @@ fn print_saved(stats: &CacheStats, calls: u64, executions: usize) {
         kib(stats.bytes_read),
         kib(stats.host_bytes_written),
         kib(stats.bytes_written),
-    );
+    )
 }
 
 /// What playing executions needs and brings, whatever they are played through.

@@ -28,8 +28,12 @@ pub(super) fn print(report: &Report, format: Format) -> io::Result<()> {
         Format::Csv => csv(report)?,
         Format::Json => serde_json::to_string_pretty(report)? + "\n",
     };
+    say(&text)
+}
+
+/// Prints a text. That nobody reads it to its end, as with `| head`, is no error of ours.
+pub(super) fn say(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
-        // `| head` is no error of ours.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

@@ -4,7 +4,6 @@
 //! All connections are idle side by side, each between two processes of its own; nothing is timed.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::RingCapacity;
 use crate::lab::machine::Machine;
 use crate::lab::matrix::{HostKind, Placement, Situation, Transport, Wait, Way, Workload};
 use crate::lab::process::{Usage, Worker};
+use crate::lab::show::say;
 use crate::lab::worker::Job;
 
 /// Connections over which every page of their rings has been used, and nothing happens any more.
@@ -88,10 +88,7 @@ pub(super) fn run(args: IdleArgs) -> Result<ExitCode> {
         args.time,
         Machine::look(),
     );
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {} // `| head` is no error of ours
-        other => other?,
-    }
+    say(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,6 @@
 
 use std::cell::UnsafeCell;
 use std::hint::{black_box, spin_loop};
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use crate::lab::matrix::Distance;
 use crate::lab::process::cores;
 use crate::lab::replay::progress;
 use crate::lab::rows::MOVED;
+use crate::lab::show::say;
 use crate::lab::stats::{median, shuffled};
 use crate::lab::table::nanos;
 
@@ -96,10 +96,7 @@ pub(super) fn run(args: WalkArgs) -> Result<ExitCode> {
         Machine::look(),
         started.elapsed().as_secs_f64(),
     );
-    match io::stdout().write_all(out.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {} // `| head` is no error of ours
-        other => other?,
-    }
+    say(&out)?;
     Ok(ExitCode::SUCCESS)
 }
 

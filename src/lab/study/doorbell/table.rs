@@ -1,7 +1,7 @@
 //! The table of `lab study doorbell`, for people, and the same as CSV.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,16 +10,13 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use super::pair::{Answer, Pattern, THINK};
 use super::{Death, MOURNING, Report, Row};
 use crate::lab::matrix::Placement;
+use crate::lab::show::say;
 use crate::lab::stats::Latencies;
 use crate::lab::table::nanos;
 
 /// Prints the table and what one has to know to read it.
 pub(super) fn print(report: &Report, took: Duration) -> io::Result<()> {
-    match io::stdout().write_all(render(report, took).as_bytes()) {
-        // `| head` is no error of ours.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+    say(&render(report, took))
 }
 
 fn render(report: &Report, took: Duration) -> String {
