@@ -273,8 +273,9 @@ proptest! {
         let _watchdog = watchdog("a batch of random calls");
         let expected = one_at_a_time(&ops);
         each_transport(serving, |name, client, capacity| {
+            // Between other calls, which it does not disturb.
+            assert_eq!(client.get_balance(&ACCOUNT).expect("a balance"), U256::from(77));
             assert_eq!(together(client.batch_within(capacity), &ops), expected, "{name}");
-            // And the connection is as good as before.
             assert_eq!(client.get_balance(&ACCOUNT).expect("a balance"), U256::from(77));
         });
     }

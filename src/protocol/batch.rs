@@ -67,7 +67,7 @@ struct Queued {
     /// Bytes that a `storage_read` is answered with.
     length: u32,
     /// Why it cannot be sent; it has no bytes then.
-    refused: Option<ProtocolError>,
+    refused: Option<Box<ProtocolError>>,
 }
 
 impl Queued {
@@ -81,7 +81,7 @@ impl<S: Read + Write> Batch<'_, S> {
     /// slot's end) is known to fail now and says so in its place.
     pub fn push(&mut self, request: &Request<'_>) -> usize {
         let client = &self.client;
-        let refused = request.encode(client.revision, &client.replies.limits, &mut self.requests).err();
+        let refused = request.encode(client.revision, &client.replies.limits, &mut self.requests).err().map(Box::new);
         let length = match *request {
             Request::StorageRead { length, .. } => length,
             _ => 0,
@@ -108,10 +108,14 @@ impl<S: Read + Write> Batch<'_, S> {
     /// [`CallError::Dead`], and so do later calls of the client.
     pub fn run(self) -> Vec<Result<Reply, CallError>> {
         let Self { client, capacity, requests, calls } = self;
-        pipeline(client, capacity, &requests, &calls, |replies, call| {
-            let Queued { method, length, .. } = calls[call];
+        let mut results = Vec::with_capacity(calls.len());
+        let take = |replies: &mut Replies<S>, number: usize| {
+            let Queued { method, length, .. } = calls[number];
             replies.reply(method, length)
-        })
+        };
+        pipeline(client, capacity, &requests, &calls, take, |result| results.push(result));
+        client.keep(requests);
+        results
     }
 }
 
@@ -140,6 +144,7 @@ impl<S: BlockingStream> HostClient<S> {
     /// That of the first read that failed. Those that were answered are filled all the same; a [`Batch`] tells which.
     pub fn storage_read_many(&mut self, reads: &mut [SlotRead<'_>]) -> Result<(), CallError> {
         let mut batch = self.batch();
+        batch.calls.reserve(reads.len());
         for read in &*reads {
             let SlotRead { mode, account, slot, index, .. } = *read;
             // Longer than a request can say is longer than any limit: refused like the rest.
@@ -147,12 +152,19 @@ impl<S: BlockingStream> HostClient<S> {
             batch.push(&Request::StorageRead { mode, account, slot, index, length });
         }
         let Batch { client, capacity, requests, calls } = batch;
-        let results = pipeline(client, capacity, &requests, &calls, |replies, call| {
-            let out = &mut *reads[call].out;
+        let mut all = Ok(());
+        let take = |replies: &mut Replies<S>, number: usize| {
+            let out = &mut *reads[number].out;
             replies.status(Method::StorageRead, out.len())?;
             replies.exact(Method::StorageRead, "data", out)
+        };
+        pipeline(client, capacity, &requests, &calls, take, |result| {
+            if all.is_ok() {
+                all = result;
+            }
         });
-        results.into_iter().collect()
+        client.keep(requests);
+        all
     }
 }
 
@@ -160,29 +172,36 @@ impl<S: Read + Write> HostClient<S> {
     /// Starts a [`Batch`] over a stream of which only `capacity` is known: so much memory lies between the two ends, overheads
     /// included, that a write of less never waits ([`BlockingStream::send_capacity`] says more). 4096 is safe for any socket.
     pub fn batch_within(&mut self, capacity: usize) -> Batch<'_, S> {
-        Batch { client: self, capacity, requests: Vec::new(), calls: Vec::new() }
+        let mut requests = std::mem::take(&mut self.request);
+        requests.clear();
+        Batch { client: self, capacity, requests, calls: Vec::new() }
     }
 }
 
-/// Writes requests as far as they certainly fit, reads answers with `take`, and so on until all are there.
+/// Writes requests as far as they certainly fit, reads answers with `take`, and so on until all are there. `tell`s each call's result
+/// in order.
 fn pipeline<S: Read + Write, T>(
     client: &mut HostClient<S>,
     capacity: usize,
     requests: &[u8],
     calls: &[Queued],
-    mut take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
-) -> Vec<Result<T, CallError>> {
-    let mut results = Vec::with_capacity(calls.len());
+    take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
+    mut tell: impl FnMut(Result<T, CallError>),
+) {
+    let mut told = 0;
     if !client.dead {
         client.dead = true; // until all is well, be it for an error or a panic
-        client.dead = answer(client, Window::new(capacity), requests, calls, &mut take, &mut results).is_err();
+        let mut tell = |result| {
+            told += 1;
+            tell(result);
+        };
+        client.dead = answer(client, Window::new(capacity), requests, calls, take, &mut tell).is_err();
         client.replies.ahead = false;
     }
-    results.extend(calls[results.len()..].iter().map(|call| Err(CallError::Dead { method: call.method })));
-    results
+    calls[told..].iter().for_each(|call| tell(Err(CallError::Dead { method: call.method })));
 }
 
-/// The connection is lost, and the last result says why.
+/// The connection is lost, and the last result told says why.
 struct Lost;
 
 fn answer<S: Read + Write, T>(
@@ -190,15 +209,15 @@ fn answer<S: Read + Write, T>(
     mut window: Window,
     requests: &[u8],
     calls: &[Queued],
-    take: &mut impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
-    results: &mut Vec<Result<T, CallError>>,
+    mut take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
+    tell: &mut impl FnMut(Result<T, CallError>),
 ) -> Result<(), Lost> {
     let replies = &mut client.replies;
     // Calls whose requests were sent, and those of them whose answers are outstanding.
     let (mut sent, mut outstanding) = (0_usize, 0);
     let mut broken: Option<io::Error> = None;
     for (number, call) in calls.iter().enumerate() {
-        while broken.is_none() {
+        while sent < calls.len() && broken.is_none() {
             let start = sent.checked_sub(1).map_or(0, |last| calls[last].end);
             let group = window.group(&calls[sent..], start, outstanding == 0);
             if group == 0 {
@@ -218,38 +237,35 @@ fn answer<S: Read + Write, T>(
         let method = call.method;
         if number >= sent {
             let source = broken.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
-            results.push(Err(CallError::Io { method, source }));
+            tell(Err(CallError::Io { method, source }));
             return Err(Lost);
         }
-        if let Some(source) = call.refused.clone() {
-            results.push(Err(CallError::Refused { method, source }));
+        if let Some(source) = &call.refused {
+            tell(Err(CallError::Refused { method, source: (**source).clone() }));
             continue;
         }
-        if call.is_answered() {
+        let result = if call.is_answered() {
             replies.ahead = outstanding > 1;
             outstanding -= 1;
-        }
-        let result = take(replies, number).and_then(|value| {
-            if call.is_answered() {
-                replies.end(method)?;
-            }
-            Ok(value)
-        });
+            take(replies, number).and_then(|value| replies.end(method).map(|()| value))
+        } else {
+            take(replies, number)
+        };
         let error = match result {
+            Err(Fault::Io(source)) => CallError::Io { method, source },
+            Err(Fault::Protocol(source)) => CallError::Protocol { method, source },
             Ok(value) => {
-                results.push(Ok(value));
                 window.read(number, call);
+                tell(Ok(value));
                 continue;
             }
             Err(Fault::Status(status)) => {
-                results.push(Err(CallError::Status { method, status }));
                 window.read(number, call);
+                tell(Err(CallError::Status { method, status }));
                 continue;
             }
-            Err(Fault::Io(source)) => CallError::Io { method, source },
-            Err(Fault::Protocol(source)) => CallError::Protocol { method, source },
         };
-        results.push(Err(error));
+        tell(Err(error));
         return Err(Lost);
     }
     Ok(())

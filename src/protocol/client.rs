@@ -49,7 +49,7 @@ use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256}
 pub struct HostClient<S> {
     pub(super) revision: Revision,
     /// The request being sent.
-    request: Vec<u8>,
+    pub(super) request: Vec<u8>,
     /// The stream, and the answer being received.
     pub(super) replies: Replies<S>,
     pub(super) dead: bool,
@@ -191,6 +191,12 @@ impl<S: Read + Write> HostClient<S> {
             Err(Fault::Io(source)) => Err(CallError::Io { method, source }),
             Err(Fault::Protocol(source)) => Err(CallError::Protocol { method, source }),
         }
+    }
+
+    /// Takes a buffer of requests back, for the next ones.
+    pub(super) fn keep(&mut self, mut requests: Vec<u8>) {
+        requests.clear();
+        self.request = requests;
     }
 
     /// Writes and flushes a request. Leaves the client marked dead: whoever has read the answer revives it, so that
