@@ -105,6 +105,15 @@ pub trait BlockingStream: Read + Write + Send + Sync + fmt::Debug {
 
     /// What carries the bytes. On a listener that serves several kinds, `Unix` until the client has shown what it is.
     fn kind(&self) -> TransportKind;
+
+    /// How much memory lies between this end and the peer, in bytes: while the peer reads nothing, a write waits only if twice its
+    /// length and 2 KiB, added up over this and all writes before it that were not read, come to more. What is promised here is what
+    /// keeps a [`Batch`](crate::protocol::Batch) from waiting for a peer that waits for it.
+    ///
+    /// The default is what the smallest socket of any platform has.
+    fn send_capacity(&self) -> usize {
+        4096
+    }
 }
 
 /// A connected stream for a tokio task.
@@ -128,6 +137,9 @@ impl<S: BlockingStream + ?Sized> BlockingStream for Box<S> {
     }
     fn kind(&self) -> TransportKind {
         (**self).kind()
+    }
+    fn send_capacity(&self) -> usize {
+        (**self).send_capacity()
     }
 }
 

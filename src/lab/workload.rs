@@ -13,7 +13,7 @@ use super::player::{MODE, Player};
 use super::process::thread_time;
 use super::stats::Latencies;
 use super::trace::Trace;
-use crate::protocol::{HostClient, Limits, Request, ResultCode, Revision, SlotId, Status};
+use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
 use crate::{BlockingStream, ConnectOptions, connect};
 
 /// Calls of one kind, on a connection of their own or several after one another.
@@ -223,82 +223,53 @@ impl Work for Single {
     }
 }
 
-/// `read:N`, several in flight: all their requests, then all their answers.
+/// `read:N`, several in flight, as one batch.
 pub(super) struct Pipelined {
     line: Line,
-    stream: Option<Stream>,
+    client: Option<Client>,
     slots: Vec<SlotId>,
-    calls: u32,
     len: u32,
-    requests: Vec<u8>,
     answers: Vec<u8>,
 }
 
 impl Pipelined {
     pub(super) fn new(line: Line, len: u32, calls: u32) -> Self {
-        let answers = vec![0; calls as usize * (1 + len as usize)];
-        Self { line, stream: None, slots: slots(), calls, len, requests: Vec::new(), answers }
+        Self { line, client: None, slots: slots(), len, answers: vec![0; calls as usize * len as usize] }
     }
-}
-
-/// Sends `calls` reads and receives their answers, of `1 + len` bytes each. The requests go out in pieces, so that the host answers
-/// the first while the next are encoded. Their number is bounded so that they never wait for room that only answers could make.
-#[inline]
-fn batch(
-    stream: &mut Stream,
-    slots: &[SlotId],
-    calls: u32,
-    len: u32,
-    requests: &mut Vec<u8>,
-    answers: &mut [u8],
-) -> Result<()> {
-    let account = data::account(0);
-    let mut slots = slots.iter().cycle().take(calls as usize).peekable();
-    while slots.peek().is_some() {
-        requests.clear();
-        for slot in slots.by_ref().take(PIECE) {
-            let request = Request::StorageRead { mode: MODE, account, slot: *slot, index: 0, length: len };
-            request.encode(Revision::One, &Limits::DEFAULT, requests)?;
-        }
-        stream.write_all(requests)?;
-        stream.flush()?;
-    }
-    stream.read_exact(answers)?;
-    let refused = answers.chunks_exact(1 + len as usize).find(|answer| answer[0] != Status::Ok as u8);
-    ensure!(refused.is_none(), "an answer with status {:?}", refused.map(|answer| answer[0]));
-    Ok(())
 }
 
 impl Work for Pipelined {
     fn open(&mut self) -> Result<()> {
-        self.stream = Some(self.line.stream()?);
+        self.client = Some(self.line.client()?);
         Ok(())
     }
 
     fn touch(&mut self) -> Result<()> {
-        let stream = self.stream.take().context("not connected")?;
-        let mut client = HostClient::new(stream);
-        lap(&mut client, self.line.ring)?;
-        self.stream = Some(client.into_inner());
+        lap(opened(&mut self.client)?, self.line.ring)?;
         self.step(None).map(drop)
     }
 
     #[inline]
     fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
         self.line.think();
-        let stream = opened(&mut self.stream)?;
+        let client = opened(&mut self.client)?;
+        let (mode, account) = (MODE, data::account(0));
         let before = latencies.is_some().then(Instant::now);
-        batch(stream, &self.slots, self.calls, self.len, &mut self.requests, &mut self.answers)?;
+        let outs = self.answers.chunks_exact_mut(self.len as usize);
+        let read = |(slot, out): (&SlotId, _)| SlotRead { mode, account, slot: *slot, index: 0, out };
+        let mut reads: Vec<_> = self.slots.iter().cycle().zip(outs).map(read).collect();
+        client.storage_read_many(&mut reads)?;
+        let calls = reads.len() as u32;
         if let (Some(latencies), Some(before)) = (latencies, before) {
-            latencies.record_batch(before.elapsed(), self.calls);
+            latencies.record_batch(before.elapsed(), calls);
         }
-        Ok(self.calls.into())
+        Ok(calls.into())
     }
 
     fn close(&mut self) -> Result<()> {
-        self.stream = None;
-        let answers = self.answers.chunks_exact(1 + self.len as usize);
-        answers.enumerate().try_for_each(|(call, answer)| prove(call % SLOTS, &answer[1..]))
+        self.client = None;
+        let answers = self.answers.chunks_exact(self.len as usize);
+        answers.enumerate().try_for_each(|(call, answer)| prove(call % SLOTS, answer))
     }
 
     fn line(&mut self) -> &mut Line {
@@ -459,8 +430,6 @@ impl Work for Executions<'_> {
 
 /// As many as to leave the first-level cache of neither process.
 const SLOTS: usize = 16;
-/// Requests that go out at once.
-const PIECE: usize = 32;
 /// What `connect` reads.
 const FIRST_READ: usize = 32;
 /// Of larger rings only this much is touched beforehand.

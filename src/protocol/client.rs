@@ -1,16 +1,16 @@
 //! GenVM's end: [`HostClient`], one blocking call at a time.
 //!
-//! It neither retries nor reconnects, and it has one call on the way: batching is another type's job.
+//! It neither retries nor reconnects, and it has one call on the way; [`Batch`](super::Batch) has many.
 
 use std::fmt;
 use std::io::{Read, Write};
 
-use super::codec::{Request, check_fuel, check_length};
+use super::codec::{Request, check_length};
 use super::error::CallError;
 use super::limits::Limits;
 use super::method::{Method, Revision};
-use super::reply::{Fault, Replies};
-use super::types::{Account, LeaderResult, ResultCode, SlotId, Status, StorageMode, U256};
+use super::reply::{Fault, Replies, Reply};
+use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256};
 
 /// The host, as GenVM sees it, at the other end of any ordered byte stream.
 ///
@@ -47,12 +47,12 @@ use super::types::{Account, LeaderResult, ResultCode, SlotId, Status, StorageMod
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct HostClient<S> {
-    revision: Revision,
+    pub(super) revision: Revision,
     /// The request being sent.
-    request: Vec<u8>,
+    pub(super) request: Vec<u8>,
     /// The stream, and the answer being received.
-    replies: Replies<S>,
-    dead: bool,
+    pub(super) replies: Replies<S>,
+    pub(super) dead: bool,
 }
 
 impl<S: Read + Write> HostClient<S> {
@@ -73,7 +73,7 @@ impl<S: Read + Write> HostClient<S> {
 
     /// The contract's input.
     pub fn get_calldata(&mut self) -> Result<Vec<u8>, CallError> {
-        self.call(&Request::GetCalldata, Replies::slice)
+        self.ask(&Request::GetCalldata, Replies::slice)
     }
 
     /// Fills `out` with the bytes of `account`'s slot from `index` on; bytes never written are zeros. On an error
@@ -89,7 +89,7 @@ impl<S: Read + Write> HostClient<S> {
         let method = Method::StorageRead;
         let length = check_length(method, "length", out.len() as u64, &self.replies.limits)
             .map_err(|source| CallError::Refused { method, source })?;
-        self.call(&Request::StorageRead { mode, account: *account, slot: *slot, index, length }, |reply, method| {
+        self.ask(&Request::StorageRead { mode, account: *account, slot: *slot, index, length }, |reply, method| {
             reply.status(method, out.len())?;
             reply.exact(method, "data", out)
         })
@@ -97,36 +97,32 @@ impl<S: Read + Write> HostClient<S> {
 
     /// Writes to a slot of the running contract.
     pub fn storage_write(&mut self, slot: &SlotId, index: u32, data: &[u8]) -> Result<(), CallError> {
-        self.call(&Request::StorageWrite { slot: *slot, index, data }, Replies::status_only)
+        self.ask(&Request::StorageWrite { slot: *slot, index, data }, Replies::status_only)
     }
 
     /// Hands over how the execution ended. The last call: the host stops after its answer.
     pub fn consume_result(&mut self, code: ResultCode, data: &[u8]) -> Result<(), CallError> {
-        self.call(&Request::ConsumeResult { code, data }, Replies::acknowledgement)
+        self.ask(&Request::ConsumeResult { code, data }, Replies::acknowledgement)
     }
 
     /// What the leader got for nondeterministic block `call_no`.
     pub fn get_leader_nondet_result(&mut self, call_no: u32) -> Result<LeaderResult, CallError> {
-        match self.call(&Request::GetLeaderNondetResult { call_no }, Replies::leader_result) {
-            Err(CallError::Status { status: Status::IAmLeader, .. }) => Ok(LeaderResult::IAmLeader),
-            Err(CallError::Status { status: Status::Absent, .. }) => Ok(LeaderResult::Absent),
-            other => other,
-        }
+        self.ask(&Request::GetLeaderNondetResult { call_no }, Replies::leader_result)
     }
 
     /// Tells what this node, the leader, got for nondeterministic block `call_no`.
     pub fn post_nondet_result(&mut self, call_no: u32, result: &[u8]) -> Result<(), CallError> {
-        self.call(&Request::PostNondetResult { call_no, result }, Replies::status_only)
+        self.ask(&Request::PostNondetResult { call_no, result }, Replies::status_only)
     }
 
     /// Sends a message to another contract; `data` is JSON such as `{"value": "0x0", "on": "finalized"}`.
     pub fn post_message(&mut self, account: &Account, calldata: &[u8], data: &str) -> Result<(), CallError> {
-        self.call(&Request::PostMessage { account: *account, calldata, data }, Replies::status_only)
+        self.ask(&Request::PostMessage { account: *account, calldata, data }, Replies::status_only)
     }
 
     /// Emits an event with at most 255 topics.
     pub fn post_event(&mut self, topics: &[[u8; 32]], blob: &[u8]) -> Result<(), CallError> {
-        self.call(&Request::PostEvent { topics, blob }, Replies::status_only)
+        self.ask(&Request::PostEvent { topics, blob }, Replies::status_only)
     }
 
     /// Reports used fuel. Written and flushed; there is no answer to wait for.
@@ -138,38 +134,45 @@ impl<S: Read + Write> HostClient<S> {
 
     /// Deploys a contract; `data` is JSON.
     pub fn deploy_contract(&mut self, calldata: &[u8], code: &[u8], data: &str) -> Result<(), CallError> {
-        self.call(&Request::DeployContract { calldata, code, data }, Replies::status_only)
+        self.ask(&Request::DeployContract { calldata, code, data }, Replies::status_only)
     }
 
     /// Calls an EVM contract's view method.
     pub fn eth_call(&mut self, account: &Account, calldata: &[u8]) -> Result<Vec<u8>, CallError> {
-        self.call(&Request::EthCall { account: *account, calldata }, Replies::slice)
+        self.ask(&Request::EthCall { account: *account, calldata }, Replies::slice)
     }
 
     /// Sends a message to an EVM contract; `data` is JSON.
     pub fn eth_send(&mut self, account: &Account, calldata: &[u8], data: &str) -> Result<(), CallError> {
-        self.call(&Request::EthSend { account: *account, calldata, data }, Replies::status_only)
+        self.ask(&Request::EthSend { account: *account, calldata, data }, Replies::status_only)
     }
 
     /// An account's balance.
     pub fn get_balance(&mut self, account: &Account) -> Result<U256, CallError> {
-        self.call(&Request::GetBalance { account: *account }, |reply, method| {
-            reply.status(method, 32)?;
-            reply.array(method, "balance").map(U256)
-        })
+        self.ask(&Request::GetBalance { account: *account }, Replies::balance)
     }
 
     /// Fuel that is left, at most [`MAX_FUEL_AS_GEN`](super::MAX_FUEL_AS_GEN).
     pub fn remaining_fuel_as_gen(&mut self) -> Result<u64, CallError> {
-        self.call(&Request::RemainingFuelAsGen, |reply, method| {
-            reply.status(method, 8)?;
-            let fuel = reply.array(method, "fuel").map(u64::from_le_bytes)?;
-            Ok(check_fuel(method, fuel)?)
-        })
+        self.ask(&Request::RemainingFuelAsGen, Replies::fuel)
+    }
+
+    /// Makes a call that is only known at run time. The methods above save what their answers do not need.
+    pub fn call(&mut self, request: &Request<'_>) -> Result<Reply, CallError> {
+        let length = match *request {
+            Request::StorageRead { length, .. } => length,
+            _ => 0,
+        };
+        if !request.method().is_answered() {
+            self.send(request)?;
+            self.dead = false;
+            return Ok(Reply::Done);
+        }
+        self.ask(request, |replies, method| replies.reply(method, length))
     }
 
     /// Sends a request, then reads its answer with `read`, which has to start with the status.
-    fn call<T>(
+    fn ask<T>(
         &mut self,
         request: &Request<'_>,
         read: impl FnOnce(&mut Replies<S>, Method) -> Result<T, Fault>,
@@ -188,6 +191,12 @@ impl<S: Read + Write> HostClient<S> {
             Err(Fault::Io(source)) => Err(CallError::Io { method, source }),
             Err(Fault::Protocol(source)) => Err(CallError::Protocol { method, source }),
         }
+    }
+
+    /// Takes a buffer of requests back, for the next ones.
+    pub(super) fn keep(&mut self, mut requests: Vec<u8>) {
+        requests.clear();
+        self.request = requests;
     }
 
     /// Writes and flushes a request. Leaves the client marked dead: whoever has read the answer revives it, so that

@@ -59,6 +59,11 @@ impl Method {
             Self::RemainingFuelAsGen => "remaining_fuel_as_gen",
         }
     }
+
+    /// Whether the host answers it at all.
+    pub const fn is_answered(self) -> bool {
+        !matches!(self, Self::ConsumeFuel)
+    }
 }
 
 impl fmt::Display for Method {

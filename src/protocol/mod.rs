@@ -7,6 +7,7 @@
 //! - [`serve_blocking`] and [`serve()`] are the host's end: they decode requests and put them to a
 //!   [`BlockingHostHandler`] or a [`HostHandler`].
 //! - [`HostState`] is a complete in-memory host that implements both.
+//! - [`Batch`] makes many calls at once, [`SharedClient`] is one connection for several threads, [`RoutedClient`] several hosts.
 //! - [`Request`] and [`decode`] are the bytes alone, without I/O.
 //!
 //! # Trust
@@ -18,9 +19,9 @@
 //! # What it does not do
 //!
 //! It does not choose or open streams ([`connect`](crate::connect), [`listen`](crate::listen)), retry, reconnect or time
-//! out (the stream does, or the caller drops the future), and it puts no call in flight before the last was answered.
-//! The serve loops do answer clients that do.
+//! out (the stream does, or the caller drops the future).
 
+mod batch;
 mod buffer;
 mod client;
 mod codec;
@@ -29,17 +30,23 @@ mod handler;
 mod limits;
 mod method;
 mod reply;
+mod routed;
 mod serve;
+mod shared;
 mod state;
 mod types;
 
+pub use batch::{Batch, SlotRead};
 pub use client::HostClient;
 pub use codec::{Decoded, MAX_FUEL_AS_GEN, Request, decode};
 pub use error::{Answer, CallError, HandlerError, ProtocolError, ServeError};
 pub use handler::{BlockingHostHandler, HostHandler};
 pub use limits::Limits;
 pub use method::{Method, Revision};
+pub use reply::Reply;
+pub use routed::RoutedClient;
 pub use serve::{Served, serve, serve_blocking};
+pub use shared::SharedClient;
 pub use state::{
     Delta, Deployment, Environment, EthReplies, EthSend, Event, Execution, HostState, Message, NondetResult, Outcome,
     Role,

@@ -4,11 +4,27 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use super::codec::check_length;
+use super::codec::{check_fuel, check_length};
 use super::error::ProtocolError;
 use super::limits::Limits;
 use super::method::Method;
-use super::types::{LeaderResult, ResultCode, Status, UnknownByte};
+use super::types::{LeaderResult, ResultCode, Status, U256, UnknownByte};
+
+/// What a call of any method brings back, when it is not made by the method of its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// It was done; there is nothing more to say.
+    Done,
+    /// `get_calldata`, `storage_read`, `eth_call`: bytes.
+    Bytes(Vec<u8>),
+    /// `get_leader_nondet_result`
+    Leader(LeaderResult),
+    /// `get_balance`
+    Balance(U256),
+    /// `remaining_fuel_as_gen`
+    Fuel(u64),
+}
 
 /// Why there is no reply.
 pub(super) enum Fault {
@@ -36,15 +52,45 @@ pub(super) struct Replies<S> {
     buffer: Box<[u8]>,
     /// The part of `buffer` that was read from the stream and is not used up; empty between calls.
     received: Range<usize>,
+    /// Whether answers to later calls are on their way: then the stream is read for them as well.
+    pub(super) ahead: bool,
 }
 
 impl<S> Replies<S> {
     pub(super) fn new(stream: S, limits: Limits) -> Self {
-        Self { stream, limits, buffer: vec![0; BUFFER].into_boxed_slice(), received: 0..0 }
+        Self { stream, limits, buffer: vec![0; BUFFER].into_boxed_slice(), received: 0..0, ahead: false }
     }
 }
 
 impl<S: Read> Replies<S> {
+    /// The answer to any method; `length` is what a `storage_read` asked for.
+    pub(super) fn reply(&mut self, method: Method, length: u32) -> Result<Reply, Fault> {
+        Ok(match method {
+            Method::GetCalldata | Method::EthCall => Reply::Bytes(self.slice(method)?),
+            Method::StorageRead => {
+                self.status(method, length as usize)?;
+                Reply::Bytes(self.growing(method, length)?)
+            }
+            Method::GetLeaderNondetResult => Reply::Leader(self.leader_result(method)?),
+            Method::GetBalance => Reply::Balance(self.balance(method)?),
+            Method::RemainingFuelAsGen => Reply::Fuel(self.fuel(method)?),
+            Method::ConsumeResult => {
+                self.acknowledgement(method)?;
+                Reply::Done
+            }
+            Method::ConsumeFuel => Reply::Done,
+            Method::StorageWrite
+            | Method::PostNondetResult
+            | Method::PostMessage
+            | Method::PostEvent
+            | Method::DeployContract
+            | Method::EthSend => {
+                self.status_only(method)?;
+                Reply::Done
+            }
+        })
+    }
+
     /// The status, together with as much of the `follows` bytes after it as the stream has. An answer too long for
     /// the buffer stays in the stream, for [`exact`](Self::exact) to put where it belongs.
     #[inline]
@@ -79,7 +125,11 @@ impl<S: Read> Replies<S> {
     }
 
     pub(super) fn leader_result(&mut self, method: Method) -> Result<LeaderResult, Fault> {
-        self.status(method, self.buffer.len() - 1)?;
+        match self.status(method, self.buffer.len() - 1) {
+            Err(Fault::Status(Status::IAmLeader)) => return Ok(LeaderResult::IAmLeader),
+            Err(Fault::Status(Status::Absent)) => return Ok(LeaderResult::Absent),
+            other => other?,
+        }
         let Some(rest) = self.length(method)?.checked_sub(1) else {
             return Err(ProtocolError::NoResultCode { method, field: "result" }.into());
         };
@@ -92,10 +142,21 @@ impl<S: Read> Replies<S> {
         Ok(LeaderResult::Result { code, data: self.growing(method, rest)? })
     }
 
-    /// The reply is complete: nobody asked for more.
+    pub(super) fn balance(&mut self, method: Method) -> Result<U256, Fault> {
+        self.status(method, 32)?;
+        self.array(method, "balance").map(U256)
+    }
+
+    pub(super) fn fuel(&mut self, method: Method) -> Result<u64, Fault> {
+        self.status(method, 8)?;
+        let fuel = self.array(method, "fuel").map(u64::from_le_bytes)?;
+        Ok(check_fuel(method, fuel)?)
+    }
+
+    /// The reply is complete: nobody asked for more, unless it was asked for ahead.
     #[inline]
     pub(super) fn end(&mut self, method: Method) -> Result<(), Fault> {
-        if self.received.is_empty() {
+        if self.received.is_empty() || self.ahead {
             return Ok(());
         }
         Err(ProtocolError::Surplus { method, bytes: self.received.len() as u64 }.into())
@@ -129,22 +190,42 @@ impl<S: Read> Replies<S> {
     /// The first byte of the answer, and into the buffer what of the next `follows` bytes comes with it.
     #[inline]
     fn first(&mut self, method: Method, field: &'static str, follows: usize) -> Result<u8, Fault> {
-        let ask = if follows < self.buffer.len() { 1 + follows } else { 1 };
-        let received = read(&mut self.stream, &mut self.buffer[..ask])?;
-        if received == 0 {
-            return Err(ProtocolError::Truncated { method, field, missing: 1 }.into());
+        if self.received.is_empty() {
+            let ask = match follows {
+                _ if self.ahead => self.buffer.len(),
+                follows if follows < self.buffer.len() => 1 + follows,
+                _ => 1,
+            };
+            self.received = 0..read(&mut self.stream, &mut self.buffer[..ask])?;
+            if self.received.is_empty() {
+                return Err(ProtocolError::Truncated { method, field, missing: 1 }.into());
+            }
         }
-        self.received = 1..received;
-        Ok(self.buffer[0])
+        let first = self.buffer[self.received.start];
+        self.received.start += 1;
+        Ok(first)
     }
 
-    /// Fills `out`, first with what was received, then straight from the stream.
+    /// Fills `out`, first with what was received, then from the stream: straight, or, where what follows `out` may be there as well
+    /// and `out` is small, with as much as there is.
     #[inline]
     pub(super) fn exact(&mut self, method: Method, field: &'static str, out: &mut [u8]) -> Result<(), Fault> {
         let mut filled = self.received.len().min(out.len());
         out[..filled].copy_from_slice(&self.buffer[self.received.start..][..filled]);
         self.received.start += filled;
         while filled < out.len() {
+            if self.ahead && out.len() - filled < self.buffer.len() {
+                let received = read(&mut self.stream, &mut self.buffer)?;
+                let used = received.min(out.len() - filled);
+                out[filled..filled + used].copy_from_slice(&self.buffer[..used]);
+                self.received = used..received;
+                if received == 0 {
+                    let missing = (out.len() - filled) as u64;
+                    return Err(ProtocolError::Truncated { method, field, missing }.into());
+                }
+                filled += used;
+                continue;
+            }
             match read(&mut self.stream, &mut out[filled..])? {
                 0 => {
                     let missing = (out.len() - filled) as u64;

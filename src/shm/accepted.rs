@@ -215,6 +215,13 @@ impl BlockingStream for Accepted {
             _ => TransportKind::Unix,
         }
     }
+    fn send_capacity(&self) -> usize {
+        match &self.state {
+            State::Shm(stream) => stream.send_capacity(),
+            State::Plain(stream) => stream.send_capacity(),
+            _ => 4096, // whatever it turns out to be has this much
+        }
+    }
 }
 
 /// An accepted connection of the async face.

@@ -152,4 +152,8 @@ impl BlockingStream for ShmStream {
     fn kind(&self) -> TransportKind {
         self.channel.kind
     }
+
+    fn send_capacity(&self) -> usize {
+        self.channel.producer.capacity()
+    }
 }

@@ -95,6 +95,11 @@ impl Producer {
         }
     }
 
+    /// Bytes of the ring, headers included.
+    pub(crate) fn capacity(&self) -> usize {
+        self.lines as usize * LINE
+    }
+
     /// Takes as much of `bytes` as there is room for, 0 if there is none. Full records are published on the way; the rest
     /// stays invisible until [`publish`](Self::publish).
     #[inline]

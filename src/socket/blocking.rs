@@ -124,4 +124,9 @@ impl BlockingStream for SocketStream {
     fn kind(&self) -> TransportKind {
         self.kind
     }
+
+    fn send_capacity(&self) -> usize {
+        // The kernel admits a write as long as less than this is used up.
+        rustix::net::sockopt::socket_send_buffer_size(&self.fd).unwrap_or(4096)
+    }
 }

@@ -1,0 +1,355 @@
+//! [`Batch`]: many calls on their way at once, over today's wire.
+//!
+//! Answers carry no name and come in order, so a client may write many requests before it reads the first answer, and any host
+//! serves them one after another. What it must not do is write without bound while answers pile up unread: both sides would
+//! block on full buffers for ever. The rule here: **while an answer is outstanding, nothing is written that could have to wait.**
+//! Then this end always comes round to reading, however much there is to read, and a host that is read from goes on. What
+//! certainly fits is known for each stream ([`BlockingStream::send_capacity`]); a request that does not fit goes out when nothing is
+//! outstanding, for then the host waits for it.
+//!
+//! It does not run calls side by side: the host answers them in order, each as if it had been made alone.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+
+use super::client::HostClient;
+use super::codec::Request;
+use super::error::{CallError, ProtocolError};
+use super::method::Method;
+use super::reply::{Fault, Replies, Reply};
+use super::types::{Account, SlotId, StorageMode};
+use crate::transport::BlockingStream;
+
+/// Calls that are made together: queue them, then [`run`](Self::run).
+///
+/// Their requests go out in few writes and their answers come in few reads. Any host serves them, also one that never heard of
+/// batches. Dropped without `run`, it has called nothing.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+/// use std::thread;
+///
+/// use genvm_transport::protocol::{
+///     Account, Environment, HostClient, HostState, Limits, Reply, Request, SlotId, Status, StorageMode, serve_blocking,
+/// };
+///
+/// let (genvm, mut node) = UnixStream::pair()?;
+/// let (account, slot) = (Account([1; 20]), SlotId([2; 32]));
+/// let state = HostState::new();
+/// let mut execution = state.begin(Environment { account, ..Environment::default() });
+/// thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+///
+/// let mut client = HostClient::new(genvm);
+/// let mut batch = client.batch_within(4096); // `client.batch()` where the stream is one of this crate's
+/// batch.push(&Request::StorageWrite { slot, index: 0, data: b"hello" });
+/// let read = batch.push(&Request::StorageRead { mode: StorageMode::Default, account, slot, index: 1, length: 4 });
+/// let view = batch.push(&Request::EthCall { account, calldata: b"" });
+/// let replies = batch.run();
+/// assert_eq!(*replies[read].as_ref().unwrap(), Reply::Bytes(b"ello".into()));
+/// assert_eq!(replies[view].as_ref().unwrap_err().status(), Some(Status::Absent)); // that call's result, not the batch's end
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is called before `run`"]
+pub struct Batch<'c, S> {
+    client: &'c mut HostClient<S>,
+    capacity: usize,
+    /// The bytes of all requests.
+    requests: Vec<u8>,
+    calls: Vec<Queued>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    method: Method,
+    /// Where its request ends among the bytes of all.
+    end: usize,
+    /// Bytes that a `storage_read` is answered with.
+    length: u32,
+    /// Why it cannot be sent; it has no bytes then.
+    refused: Option<Box<ProtocolError>>,
+}
+
+impl Queued {
+    fn is_answered(&self) -> bool {
+        self.refused.is_none() && self.method.is_answered()
+    }
+}
+
+impl<S: Read + Write> Batch<'_, S> {
+    /// Queues a call, and returns its place among the results. Copies the request; a call that cannot be sent (too long, beyond a
+    /// slot's end) is known to fail now and says so in its place.
+    pub fn push(&mut self, request: &Request<'_>) -> usize {
+        let client = &self.client;
+        let refused = request.encode(client.revision, &client.replies.limits, &mut self.requests).err().map(Box::new);
+        let length = match *request {
+            Request::StorageRead { length, .. } => length,
+            _ => 0,
+        };
+        self.calls.push(Queued { method: request.method(), end: self.requests.len(), length, refused });
+        self.calls.len() - 1
+    }
+
+    /// How many calls are queued.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Makes the calls, and returns their results in the order in which they were queued. Blocks until the last is answered.
+    ///
+    /// # Errors
+    /// A call's own status, or its refusal, is its own result and the batch goes on. A stream that fails or a host that breaks the
+    /// protocol ends it: the call that meets it gets the cause ([`CallError::Io`], [`CallError::Protocol`]), all after it
+    /// [`CallError::Dead`], and so do later calls of the client.
+    pub fn run(self) -> Vec<Result<Reply, CallError>> {
+        let Self { client, capacity, requests, calls } = self;
+        let mut results = Vec::with_capacity(calls.len());
+        let take = |replies: &mut Replies<S>, number: usize| {
+            let Queued { method, length, .. } = calls[number];
+            replies.reply(method, length)
+        };
+        pipeline(client, capacity, &requests, &calls, take, |result| results.push(result));
+        client.keep(requests);
+        results
+    }
+}
+
+/// A read of [`HostClient::storage_read_many`].
+#[derive(Debug)]
+#[allow(missing_docs)] // the fields are the protocol's own
+pub struct SlotRead<'b> {
+    pub mode: StorageMode,
+    pub account: Account,
+    pub slot: SlotId,
+    pub index: u32,
+    /// Filled with the slot's bytes from `index` on.
+    pub out: &'b mut [u8],
+}
+
+impl<S: BlockingStream> HostClient<S> {
+    /// Starts a [`Batch`] that keeps as much on its way as the stream certainly holds.
+    pub fn batch(&mut self) -> Batch<'_, S> {
+        let capacity = self.replies.stream.send_capacity();
+        self.batch_within(capacity)
+    }
+
+    /// Fills the buffers of many reads as one [`Batch`], without a copy of what they read.
+    ///
+    /// # Errors
+    /// That of the first read that failed. Those that were answered are filled all the same; a [`Batch`] tells which.
+    pub fn storage_read_many(&mut self, reads: &mut [SlotRead<'_>]) -> Result<(), CallError> {
+        let mut batch = self.batch();
+        batch.calls.reserve(reads.len());
+        for read in &*reads {
+            let SlotRead { mode, account, slot, index, .. } = *read;
+            // Longer than a request can say is longer than any limit: refused like the rest.
+            let length = u32::try_from(read.out.len()).unwrap_or(u32::MAX);
+            batch.push(&Request::StorageRead { mode, account, slot, index, length });
+        }
+        let Batch { client, capacity, requests, calls } = batch;
+        let mut all = Ok(());
+        let take = |replies: &mut Replies<S>, number: usize| {
+            let out = &mut *reads[number].out;
+            replies.status(Method::StorageRead, out.len())?;
+            replies.exact(Method::StorageRead, "data", out)
+        };
+        pipeline(client, capacity, &requests, &calls, take, |result| {
+            if all.is_ok() {
+                all = result;
+            }
+        });
+        client.keep(requests);
+        all
+    }
+}
+
+impl<S: Read + Write> HostClient<S> {
+    /// Starts a [`Batch`] over a stream of which only `capacity` is known: so much memory lies between the two ends, overheads
+    /// included, that a write of less never waits ([`BlockingStream::send_capacity`] says more). 4096 is safe for any socket.
+    pub fn batch_within(&mut self, capacity: usize) -> Batch<'_, S> {
+        let mut requests = std::mem::take(&mut self.request);
+        requests.clear();
+        Batch { client: self, capacity, requests, calls: Vec::new() }
+    }
+}
+
+/// Writes requests as far as they certainly fit, reads answers with `take`, and so on until all are there. `tell`s each call's result
+/// in order.
+fn pipeline<S: Read + Write, T>(
+    client: &mut HostClient<S>,
+    capacity: usize,
+    requests: &[u8],
+    calls: &[Queued],
+    take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
+    mut tell: impl FnMut(Result<T, CallError>),
+) {
+    let mut told = 0;
+    if !client.dead {
+        client.dead = true; // until all is well, be it for an error or a panic
+        let mut tell = |result| {
+            told += 1;
+            tell(result);
+        };
+        client.dead = answer(client, Window::new(capacity), requests, calls, take, &mut tell).is_err();
+        client.replies.ahead = false;
+    }
+    calls[told..].iter().for_each(|call| tell(Err(CallError::Dead { method: call.method })));
+}
+
+/// The connection is lost, and the last result told says why.
+struct Lost;
+
+fn answer<S: Read + Write, T>(
+    client: &mut HostClient<S>,
+    mut window: Window,
+    requests: &[u8],
+    calls: &[Queued],
+    mut take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
+    tell: &mut impl FnMut(Result<T, CallError>),
+) -> Result<(), Lost> {
+    let replies = &mut client.replies;
+    // Calls whose requests were sent, and those of them whose answers are outstanding.
+    let (mut sent, mut outstanding) = (0_usize, 0);
+    let mut broken: Option<io::Error> = None;
+    for (number, call) in calls.iter().enumerate() {
+        while sent < calls.len() && broken.is_none() {
+            let start = sent.checked_sub(1).map_or(0, |last| calls[last].end);
+            let group = window.group(&calls[sent..], start, outstanding == 0);
+            if group == 0 {
+                break;
+            }
+            let bytes = &requests[start..calls[sent + group - 1].end];
+            match replies.stream.write_all(bytes).and_then(|()| replies.stream.flush()) {
+                Ok(()) => {
+                    outstanding += calls[sent..sent + group].iter().filter(|call| call.is_answered()).count();
+                    sent += group;
+                    window.sent(sent, bytes.len());
+                }
+                // What was answered before it broke can still be read.
+                Err(error) => broken = Some(error),
+            }
+        }
+        let method = call.method;
+        if number >= sent {
+            let source = broken.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+            tell(Err(CallError::Io { method, source }));
+            return Err(Lost);
+        }
+        if let Some(source) = &call.refused {
+            tell(Err(CallError::Refused { method, source: (**source).clone() }));
+            continue;
+        }
+        let result = if call.is_answered() {
+            replies.ahead = outstanding > 1;
+            outstanding -= 1;
+            take(replies, number).and_then(|value| replies.end(method).map(|()| value))
+        } else {
+            take(replies, number)
+        };
+        let error = match result {
+            Err(Fault::Io(source)) => CallError::Io { method, source },
+            Err(Fault::Protocol(source)) => CallError::Protocol { method, source },
+            Ok(value) => {
+                window.read(number, call);
+                tell(Ok(value));
+                continue;
+            }
+            Err(Fault::Status(status)) => {
+                window.read(number, call);
+                tell(Err(CallError::Status { method, status }));
+                continue;
+            }
+        };
+        tell(Err(error));
+        return Err(Lost);
+    }
+    Ok(())
+}
+
+/// What is on its way to the host, and how much more certainly fits.
+struct Window {
+    capacity: usize,
+    used: usize,
+    /// For each write the number of calls that were sent with it or before, and what it takes up at most.
+    writes: VecDeque<(usize, usize)>,
+}
+
+impl Window {
+    fn new(capacity: usize) -> Self {
+        Self { capacity, used: 0, writes: VecDeque::new() }
+    }
+
+    /// How many of `calls`, whose bytes begin at `start`, may go out now in one write. Where the host `is_waiting`, at least one.
+    fn group(&self, calls: &[Queued], start: usize, is_waiting: bool) -> usize {
+        let fits = |(number, call): &(usize, &Queued)| {
+            let bytes = call.end - start;
+            (*number == 0 || bytes <= GROUP) && cost(bytes) <= self.capacity.saturating_sub(self.used)
+        };
+        let fitting = calls.iter().enumerate().take_while(fits).count();
+        if fitting == 0 && is_waiting { calls.len().min(1) } else { fitting }
+    }
+
+    fn sent(&mut self, calls: usize, bytes: usize) {
+        let cost = cost(bytes);
+        self.used += cost;
+        self.writes.push_back((calls, cost));
+    }
+
+    /// An answer says that the host has read its request, and all before it.
+    fn read(&mut self, number: usize, call: &Queued) {
+        if call.is_answered() {
+            while let Some(&(calls, cost)) = self.writes.front()
+                && calls <= number + 1
+            {
+                self.used -= cost;
+                self.writes.pop_front();
+            }
+        }
+    }
+}
+
+/// What a write of so many bytes may take of a stream's capacity. A kernel rounds its buffers up, to twice their size at most, and adds
+/// what describes them: less than a kilobyte for Unix sockets on Linux, a little more for TCP. A ring keeps up to a quarter back.
+fn cost(bytes: usize) -> usize {
+    2 * bytes + 2048
+}
+
+/// Bytes that go out at once, if they are several requests: the host answers the first while the next are on their way.
+const GROUP: usize = 2 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(ends: &[usize]) -> Vec<Queued> {
+        let call = |&end| Queued { method: Method::StorageRead, end, length: 1, refused: None };
+        ends.iter().map(call).collect()
+    }
+
+    #[test]
+    fn what_may_have_to_wait_goes_out_only_to_a_host_that_waits() {
+        let window = Window::new(4096);
+        let calls = calls(&[1000, 1024, 1025, 9000]);
+        assert_eq!(window.group(&calls, 0, false), 2);
+        assert_eq!(window.group(&calls[3..], 1025, false), 0);
+        assert_eq!(window.group(&calls[3..], 1025, true), 1);
+        assert_eq!(window.group(&[], 0, true), 0);
+    }
+
+    #[test]
+    fn room_comes_back_with_the_answer_to_the_last_call_of_a_write() {
+        let mut window = Window::new(4096);
+        let calls = calls(&[500, 1000]);
+        window.sent(2, 1000);
+        assert_eq!(window.group(&calls, 0, false), 0);
+        window.read(0, &calls[0]);
+        assert_eq!(window.group(&calls, 0, false), 0);
+        window.read(1, &calls[1]);
+        assert_eq!((window.used, window.group(&calls, 0, false)), (0, 2));
+    }
+}

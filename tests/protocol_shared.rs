@@ -1,0 +1,97 @@
+//! One connection for several threads, several hosts for one execution.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use genvm_transport::protocol::*;
+use support::watchdog;
+
+fn hosted(environment: Environment) -> HostClient<UnixStream> {
+    let (genvm, mut node) = UnixStream::pair().expect("a pair");
+    thread::spawn(move || serve_blocking(&mut node, &mut HostState::new().begin(environment), &Limits::DEFAULT));
+    HostClient::new(genvm)
+}
+
+#[test]
+fn each_answer_goes_to_the_thread_that_asked() {
+    let _watchdog = watchdog("a shared client");
+    let client = SharedClient::new(hosted(Environment { account: Account([1; 20]), ..Environment::default() }));
+    thread::scope(|scope| {
+        for thread in 0..8u8 {
+            let client = client.clone();
+            scope.spawn(move || {
+                for n in 0..200u32 {
+                    let slot = SlotId([thread; 32]);
+                    let bytes = [thread ^ n as u8; 5];
+                    client.with(|client| client.storage_write(&slot, n, &bytes)).expect("written");
+                    let mut read = [0; 5];
+                    let account = Account([1; 20]);
+                    client
+                        .with(|client| client.storage_read(StorageMode::Default, &account, &slot, n, &mut read))
+                        .expect("read");
+                    assert_eq!(read, bytes);
+                }
+            });
+        }
+    });
+    client.into_inner().expect("the last handle").consume_result(ResultCode::Return, b"").expect("taken");
+}
+
+/// Whether thread `tid` of this process sleeps.
+fn sleeps(tid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+}
+
+#[test]
+fn who_waited_goes_first() {
+    let _watchdog = watchdog("a fair client");
+    let client = SharedClient::new(hosted(Environment::default()));
+    let served = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..100 {
+        let waiting = Arc::new(AtomicI32::new(0));
+        let other = client.with(|_| {
+            let (client, served, tid) = (client.clone(), served.clone(), waiting.clone());
+            let other = thread::spawn(move || {
+                tid.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
+                client.with(|_| served.lock().unwrap().push("waited"));
+            });
+            // It has nothing to sleep for but its turn.
+            while !sleeps(waiting.load(Ordering::SeqCst)) {
+                thread::yield_now();
+            }
+            other
+        });
+        client.with(|_| served.lock().unwrap().push("had it"));
+        other.join().expect("no panic");
+        assert_eq!(std::mem::take(&mut *served.lock().unwrap()), ["waited", "had it"]);
+    }
+}
+
+#[test]
+fn a_panic_poisons_nothing() {
+    let client = SharedClient::new(hosted(Environment { fuel: 7, ..Environment::default() }));
+    let panicked = catch_unwind(AssertUnwindSafe(|| client.with(|_| panic!("a caller's own"))));
+    assert!(panicked.is_err());
+    assert_eq!(client.with(|client| client.remaining_fuel_as_gen()).expect("as good as before"), 7);
+}
+
+#[test]
+fn a_method_goes_where_it_was_routed_last() {
+    let mut hosts = RoutedClient::new(hosted(Environment { fuel: 1, calldata: vec![1], ..Environment::default() }));
+    let second = Environment { fuel: 2, calldata: vec![2], ..Environment::default() };
+    hosts.route([Method::GetCalldata, Method::RemainingFuelAsGen], hosted(second));
+    hosts.route([Method::RemainingFuelAsGen], hosted(Environment { fuel: 3, ..Environment::default() }));
+    assert_eq!(hosts.call(&Request::GetCalldata).expect("calldata"), Reply::Bytes(vec![2]));
+    assert_eq!(hosts.call(&Request::RemainingFuelAsGen).expect("fuel"), Reply::Fuel(3));
+    hosts.host(Method::ConsumeFuel).consume_fuel(1).expect("sent");
+    let main = hosts.host(Method::ConsumeResult);
+    assert_eq!(main.remaining_fuel_as_gen().expect("fuel"), 0);
+    main.consume_result(ResultCode::Return, b"").expect("taken");
+}
