@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use genvm_transport::protocol::{
-    Account, Environment, HostClient, HostState, Limits, SlotId, StorageMode, serve_blocking,
+    Account, Environment, HostClient, HostState, Protocol, SlotId, StorageMode, serve_blocking,
 };
 use genvm_transport::storage::{CacheOptions, PageCache, PageSize};
 
@@ -33,7 +33,7 @@ fn hit(criterion: &mut Criterion) {
             }
             let (genvm, mut node) = UnixStream::pair().expect("a pair");
             let mut execution = state.begin(Environment { account: ACCOUNT, ..Environment::default() });
-            let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::DEFAULT));
+            let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::ONE));
             let mut options = CacheOptions::default().with_page_size(PageSize::new(page_size).expect("a page size"));
             options.max_cached = 8 << 20;
             let mut storage = PageCache::new(HostClient::new(genvm), ACCOUNT, options);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use genvm_transport::protocol::{Environment, HostState, Limits, ServeError, serve_blocking};
+use genvm_transport::protocol::{Environment, HostState, Protocol, ServeError, serve_blocking};
 use support::{directory, watchdog};
 
 fn lab(arguments: &[&str]) -> Command {
@@ -111,6 +111,28 @@ fn a_range_of_executions_and_a_file_play_alike() {
 }
 
 #[test]
+fn executions_replay_at_revision_2() {
+    let _watchdog = watchdog("executions_replay_at_revision_2");
+    let verified = ["--executions", "0..20", "--verify", "--seeded", "--revision", "2"];
+    for (scheme, cache) in [("unix", &[][..]), ("shm", &["--cache", "32", "--cache-writes", "deferred"])] {
+        let directory = directory();
+        let address = format!("{scheme}://{}/host.sock", directory.path().display());
+        let _host = Host::start(&["--listen", &address, "--seed-trace", "erc20", "--revision", "2"]);
+        let replay = ["replay", "--connect", &address, "--trace", "erc20"];
+        let (code, out, err) = run(&[&replay, &verified[..], cache].concat());
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        assert!(out.contains("verified: ") && out.contains("calls that GenVM does not make at revision 2"), "{out}");
+        // Who speaks another revision than the host is found out.
+        let (code, out, err) = run(&[&replay[..], &["--executions", "0..1"]].concat());
+        assert_eq!((code, out.as_str()), (1, ""));
+        assert!(err.contains("get_calldata") || err.contains("storage_read"), "{err}");
+    }
+    let address = ["replay", "--connect", "unix:///nowhere", "--trace", "erc20", "--revision", "2", "--cache", "32"];
+    let (code, _, err) = run(&address);
+    assert!(code == 1 && err.contains("--cache-writes deferred"), "{err}");
+}
+
+#[test]
 fn nobody_has_to_read_what_it_prints() {
     let _watchdog = watchdog("nobody_has_to_read_what_it_prints");
     let directory = directory();
@@ -158,7 +180,7 @@ fn a_lie_is_found_and_its_place_named() {
             let environment = Environment { account_from_first_read: true, ..Environment::default() };
             // Execution 2 gets its 30th byte of an answer wrong: beyond the first calls, which are a few bytes each.
             let mut stream = Lying { stream, left: if executions == 2 { 30 } else { usize::MAX } };
-            let served = serve_blocking(&mut stream, &mut state.begin(environment), &Limits::default());
+            let served = serve_blocking(&mut stream, &mut state.begin(environment), &Protocol::ONE);
             // A client that prefers shared memory asks for it first, in vain.
             if !matches!(served, Err(ServeError::Protocol(_))) {
                 executions += 1;

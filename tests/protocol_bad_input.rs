@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use protocol_support::*;
 
 /// What the host makes of these bytes, followed by the end of the stream.
-fn served(bytes: &[u8], limits: &Limits) -> Result<Served, ServeError> {
-    serve_blocking(&mut Script::new(bytes), &mut GoldenHost::default(), limits)
+fn served(protocol: &Protocol, bytes: &[u8]) -> Result<Served, ServeError> {
+    serve_blocking(&mut Script::new(bytes), &mut GoldenHost::default(), protocol)
 }
 
-fn refused(bytes: &[u8], limits: &Limits) -> ProtocolError {
-    match served(bytes, limits) {
+fn refused(protocol: &Protocol, bytes: &[u8]) -> ProtocolError {
+    match served(protocol, bytes) {
         Err(ServeError::Protocol(error)) => error,
         other => panic!("{bytes:02x?}: {other:?}"),
     }
@@ -20,7 +20,7 @@ fn refused(bytes: &[u8], limits: &Limits) -> ProtocolError {
 
 /// What the client makes of these bytes as the answer to a golden request.
 fn answered(golden: &Golden, bytes: &[u8]) -> ProtocolError {
-    let mut client = HostClient::new(Script::new(bytes));
+    let mut client = HostClient::speaking(golden.protocol.clone(), Script::new(bytes));
     let error = match call(&mut client, &golden.decoded) {
         Err(CallError::Protocol { method, source }) => {
             assert_eq!(method, golden.decoded.method());
@@ -42,9 +42,9 @@ fn method_of(golden: &Golden) -> Method {
 
 #[test]
 fn every_request_cut_anywhere_is_truncated() {
-    for golden in golden() {
+    for golden in both() {
         for cut in 1..golden.request.len() {
-            match refused(&golden.request[..cut], &Limits::DEFAULT) {
+            match refused(&golden.protocol, &golden.request[..cut]) {
                 ProtocolError::Truncated { method, field, missing } => {
                     assert_eq!(method, method_of(&golden));
                     assert!(!field.is_empty());
@@ -58,10 +58,10 @@ fn every_request_cut_anywhere_is_truncated() {
 
 #[tokio::test]
 async fn so_it_is_for_an_async_host() {
-    for golden in golden() {
+    for golden in both() {
         for cut in 1..golden.request.len() {
             let mut stream = tokio::io::join(&golden.request[..cut], Vec::new());
-            match serve(&mut stream, &mut GoldenHost::default(), &Limits::DEFAULT).await {
+            match serve(&mut stream, &mut GoldenHost::default(), &golden.protocol).await {
                 Err(ServeError::Protocol(ProtocolError::Truncated { method, .. })) => {
                     assert_eq!(method, method_of(&golden));
                 }
@@ -73,7 +73,7 @@ async fn so_it_is_for_an_async_host() {
 
 #[test]
 fn every_answer_cut_anywhere_is_truncated() {
-    for golden in golden() {
+    for golden in both() {
         for cut in 0..golden.answer.len() {
             let error = answered(&golden, &golden.answer[..cut]);
             assert!(
@@ -88,7 +88,7 @@ fn every_answer_cut_anywhere_is_truncated() {
 #[test]
 fn truncation_names_the_field() {
     let all = golden();
-    let field = |id: usize, cut: usize| match refused(&all[id].request[..cut], &Limits::DEFAULT) {
+    let field = |id: usize, cut: usize| match refused(&Protocol::ONE, &all[id].request[..cut]) {
         ProtocolError::Truncated { field, missing, .. } => (field, missing),
         other => panic!("{other}"),
     };
@@ -100,7 +100,7 @@ fn truncation_names_the_field() {
     assert_eq!(field(7, 2), ("topics", 64));
     assert_eq!(field(9, all[9].request.len() - 1), ("data", 1));
     assert_eq!(
-        refused(&all[1].request[..23], &Limits::DEFAULT).to_string(),
+        refused(&Protocol::ONE, &all[1].request[..23]).to_string(),
         "`storage_read`, slot: the stream ended with at least 31 bytes missing"
     );
 }
@@ -108,7 +108,7 @@ fn truncation_names_the_field() {
 #[test]
 fn every_first_byte_is_a_method_or_an_error() {
     for id in 0..=u8::MAX {
-        match (id, served(&[id], &Limits::DEFAULT)) {
+        match (id, served(&Protocol::ONE, &[id])) {
             (0 | 13, Ok(Served::Closed)) => {} // whole requests
             (1..=12, Err(ServeError::Protocol(ProtocolError::Truncated { method, .. }))) => {
                 assert_eq!(Revision::One.id(method), Some(id));
@@ -117,7 +117,54 @@ fn every_first_byte_is_a_method_or_an_error() {
             (_, other) => panic!("{id}: {other:?}"),
         }
     }
-    assert_eq!(refused(&[14], &Limits::DEFAULT).to_string(), "14 is no method id of revision 1 (known: 0 to 13)");
+    assert_eq!(refused(&Protocol::ONE, &[14]).to_string(), "14 is no method id of revision 1 (known: 0 to 13)");
+}
+
+#[test]
+fn every_first_byte_is_a_method_or_an_error_at_revision_2() {
+    for id in 0..=u8::MAX {
+        match (id, served(&Protocol::TWO, &[id])) {
+            (4, Ok(Served::Closed)) => {} // a whole request
+            (0..=8, Err(ServeError::Protocol(ProtocolError::Truncated { method, .. }))) => {
+                assert_eq!(Revision::Two.id(method), Some(id));
+            }
+            (9.., Err(ServeError::Protocol(ProtocolError::UnknownMethod { id: seen, .. }))) => assert_eq!(seen, id),
+            (_, other) => panic!("{id}: {other:?}"),
+        }
+    }
+    assert_eq!(refused(&Protocol::TWO, &[9]).to_string(), "9 is no method id of revision 2 (known: 0 to 8)");
+}
+
+#[test]
+fn wrong_bytes_are_refused_at_revision_2() {
+    let all = golden_two();
+    for byte in 3..=u8::MAX {
+        for (request, method) in [
+            (vec![0, byte], Method::StorageRead),
+            ([&[7][..], &[0; 20], &[byte]].concat(), Method::ResolveCallcontractExecutor),
+        ] {
+            match refused(&Protocol::TWO, &request) {
+                ProtocolError::UnknownByte { method: of, field: "mode", source } => {
+                    assert_eq!((of, source.byte), (method, byte));
+                }
+                other => panic!("{byte}: {other}"),
+            }
+        }
+    }
+    let limited = Protocol::TWO.with_limits(Limits::DEFAULT.with_slice(1000));
+    for (id, at, field) in [(0, 58, "length"), (2, 21, "calldata"), (6, 1, "result"), (8, 1, "data")] {
+        for length in [1001, u32::MAX] {
+            let bytes = [&all[id].request[..at], &length.to_le_bytes()].concat();
+            let (method, length, limit) = (method_of(&all[id]), length.into(), 1000);
+            assert_eq!(refused(&limited, &bytes), ProtocolError::TooLong { method, field, length, limit });
+        }
+    }
+    for id in [2, 7, 8] {
+        let status = if id == 8 { &[][..] } else { &[0] };
+        let (method, length, limit) = (method_of(&all[id]), u32::MAX.into(), 64 << 20);
+        let error = answered(&all[id], &[status, &[0xff; 4]].concat());
+        assert_eq!(error, ProtocolError::TooLong { method, field: "length", length, limit });
+    }
 }
 
 #[test]
@@ -125,7 +172,7 @@ fn every_wrong_enum_byte_in_a_request_is_refused_at_once() {
     for byte in 0..=u8::MAX {
         if byte >= 3 {
             // The mode stands before the rest of the message: none of it is awaited.
-            match refused(&[1, byte], &Limits::DEFAULT) {
+            match refused(&Protocol::ONE, &[1, byte]) {
                 ProtocolError::UnknownByte { method: Method::StorageRead, field: "mode", source } => {
                     assert_eq!(source.byte, byte);
                 }
@@ -133,7 +180,7 @@ fn every_wrong_enum_byte_in_a_request_is_refused_at_once() {
             }
         }
         if byte >= 4 {
-            match refused(&[3, 9, 0, 0, 0, byte], &Limits::DEFAULT) {
+            match refused(&Protocol::ONE, &[3, 9, 0, 0, 0, byte]) {
                 ProtocolError::UnknownByte { method: Method::ConsumeResult, field: "result code", source } => {
                     assert_eq!(source.byte, byte);
                 }
@@ -141,16 +188,17 @@ fn every_wrong_enum_byte_in_a_request_is_refused_at_once() {
             }
         }
     }
-    let error = refused(&[3, 0, 0, 0, 0], &Limits::DEFAULT);
+    let error = refused(&Protocol::ONE, &[3, 0, 0, 0, 0]);
     assert_eq!(error, ProtocolError::NoResultCode { method: Method::ConsumeResult, field: "result" });
 }
 
 #[test]
 fn every_wrong_status_is_refused() {
-    for golden in golden().iter().filter(|golden| !golden.answer.is_empty()) {
+    for golden in both().iter().filter(|golden| !golden.answer.is_empty()) {
         for byte in 1..=u8::MAX {
             let acknowledgement = method_of(golden) == Method::ConsumeResult;
-            if byte < 5 && !acknowledgement {
+            let statuses = golden.protocol.revision().statuses().len();
+            if usize::from(byte) < statuses && !acknowledgement || method_of(golden) == Method::RunNested {
                 continue;
             }
             match answered(golden, &[byte]) {
@@ -181,7 +229,7 @@ fn wrong_answers_are_refused() {
         ProtocolError::TooLarge {
             method: Method::RemainingFuelAsGen,
             field: "fuel",
-            value: 1 << 53,
+            value: (1 << 53).into(),
             limit: MAX_FUEL_AS_GEN
         }
     );
@@ -229,7 +277,7 @@ fn a_length_beyond_the_limit_is_refused_before_anything_follows() {
             let mut bytes = golden()[id].request[..at].to_vec();
             bytes.extend_from_slice(&announced.to_le_bytes());
             assert_eq!(
-                refused(&bytes, &limits),
+                refused(&Protocol::ONE.with_limits(limits.clone()), &bytes),
                 ProtocolError::TooLong {
                     method: Revision::One.method(id as u8).unwrap(),
                     field: named,
@@ -247,14 +295,14 @@ fn an_access_beyond_the_slot_is_refused() {
     read[54..58].copy_from_slice(&u32::MAX.to_le_bytes());
     read[58..62].copy_from_slice(&2u32.to_le_bytes());
     let beyond = |method| ProtocolError::BeyondSlot { method, index: u32::MAX, length: 2 };
-    assert_eq!(refused(&read, &Limits::DEFAULT), beyond(Method::StorageRead));
+    assert_eq!(refused(&Protocol::ONE, &read), beyond(Method::StorageRead));
     read[58..62].copy_from_slice(&1u32.to_le_bytes());
-    assert_eq!(served(&read, &Limits::DEFAULT).unwrap(), Served::Closed);
+    assert_eq!(served(&Protocol::ONE, &read).unwrap(), Served::Closed);
 
     let mut write = golden()[2].request[..41].to_vec();
     write[33..37].copy_from_slice(&u32::MAX.to_le_bytes());
     write[37..41].copy_from_slice(&2u32.to_le_bytes());
-    assert_eq!(refused(&write, &Limits::DEFAULT), beyond(Method::StorageWrite));
+    assert_eq!(refused(&Protocol::ONE, &write), beyond(Method::StorageWrite));
 }
 
 #[test]
@@ -262,7 +310,7 @@ fn text_that_is_not_utf8_is_refused() {
     for id in [6, 9, 11] {
         let mut bytes = golden()[id].request.clone();
         *bytes.iter_mut().rfind(|byte| **byte == 0xa9).unwrap() = b'?'; // cuts the é short
-        match refused(&bytes, &Limits::DEFAULT) {
+        match refused(&Protocol::ONE, &bytes) {
             ProtocolError::NotUtf8 { method, field: "data", source } => {
                 assert_eq!((method as usize, source.valid_up_to()), (id, 7));
             }
@@ -274,7 +322,7 @@ fn text_that_is_not_utf8_is_refused() {
 #[test]
 fn what_cannot_be_sent_is_refused_and_leaves_no_trace() {
     let stream = Script::default();
-    let mut client = HostClient::with_limits(stream.clone(), Limits::DEFAULT.with_slice(10));
+    let mut client = HostClient::speaking(Protocol::ONE.with_limits(Limits::DEFAULT.with_slice(10)), stream.clone());
     let errors = [
         client.storage_write(&SLOT, 0, &[0; 11]),
         client.storage_write(&SLOT, u32::MAX, &[0; 2]),
@@ -295,20 +343,20 @@ fn what_cannot_be_sent_is_refused_and_leaves_no_trace() {
 #[test]
 fn answers_before_the_nonsense_are_given() {
     let mut stream = Script::new(b"\x0d\x0d\xff");
-    let error = serve_blocking(&mut stream, &mut GoldenHost::default(), &Limits::DEFAULT).unwrap_err();
+    let error = serve_blocking(&mut stream, &mut GoldenHost::default(), &Protocol::ONE).unwrap_err();
     assert!(matches!(error, ServeError::Protocol(ProtocolError::UnknownMethod { id: 0xff, .. })), "{error}");
     assert_eq!(stream.take_output().len(), 18);
 }
 
 #[test]
 fn a_failing_handler_ends_the_connection_without_an_answer() {
-    for golden in golden() {
+    for golden in both() {
         for (refuse, failed) in
             [((|| HandlerError::failed("disk on fire")) as fn() -> HandlerError, true), (|| Status::Ok.into(), false)]
         {
             let mut stream = Script::new(&golden.request);
             let mut host = GoldenHost { refuse: Some(refuse), ..GoldenHost::default() };
-            match serve_blocking(&mut stream, &mut host, &Limits::DEFAULT) {
+            match serve_blocking(&mut stream, &mut host, &golden.protocol) {
                 Err(ServeError::Handler { method, source }) if failed => {
                     assert_eq!((method, source.to_string().as_str()), (method_of(&golden), "disk on fire"));
                 }
@@ -325,15 +373,19 @@ fn a_failing_handler_ends_the_connection_without_an_answer() {
 proptest! {
     #[test]
     fn no_bytes_make_the_host_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), id in 0u8..14) {
-        let _ = served(&bytes, &Limits::DEFAULT);
-        let _ = served(&[&[id], &bytes[..]].concat(), &Limits::DEFAULT.with_slice(100));
+        for protocol in [Protocol::ONE, Protocol::TWO, Protocol::TWO.with_hello(vec![id])] {
+            let _ = served(&protocol, &bytes);
+            let limits = Limits::DEFAULT.with_slice(100);
+            let _ = served(&protocol.with_limits(limits), &[&[id], &bytes[..]].concat());
+        }
     }
 
     #[test]
-    fn no_bytes_make_the_client_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), id in 0usize..14) {
+    fn no_bytes_make_the_client_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), id in 0usize..23) {
         for first in [None, Some(0)] {
             let answer: Vec<u8> = first.into_iter().chain(bytes.iter().copied()).collect();
-            let _ = call(&mut HostClient::new(Script::new(&answer)), &golden()[id].decoded);
+            let golden = &both()[id];
+            let _ = call(&mut HostClient::speaking(golden.protocol.clone(), Script::new(&answer)), &golden.decoded);
         }
     }
 }

@@ -63,7 +63,7 @@ impl Op {
                 let slot = SlotId([0; 32]);
                 call(&Request::StorageRead { mode, account: ACCOUNT, slot, index: u32::MAX, length: 2 })
             }
-            Self::Fuel(gas) => call(&Request::ConsumeFuel { gas: *gas }),
+            Self::Fuel(gas) => call(&Request::ConsumeFuel { gas: (*gas).into() }),
             Self::FuelLeft => call(&Request::RemainingFuelAsGen),
             Self::Balance => call(&Request::GetBalance { account: ACCOUNT }),
             Self::Calldata => call(&Request::GetCalldata),
@@ -113,7 +113,7 @@ fn plain(results: Vec<Result<Reply, CallError>>) -> Vec<Result<Reply, String>> {
 
 fn one_at_a_time(ops: &[Op]) -> Vec<Result<Reply, String>> {
     let (genvm, mut node) = UnixStream::pair().expect("a pair");
-    let host = thread::spawn(move || serve_blocking(&mut node, &mut execution(), &Limits::DEFAULT));
+    let host = thread::spawn(move || serve_blocking(&mut node, &mut execution(), &Protocol::ONE));
     let mut client = HostClient::new(genvm);
     let results = ops.iter().map(|op| op.with(|request| client.call(request))).collect();
     drop(client);
@@ -171,7 +171,7 @@ fn each_transport(host: fn(Stream), test: impl Fn(&str, &mut HostClient<Stream>,
 /// Ours.
 fn serving(mut stream: Stream) {
     // A client that was told of an error closes with requests unread.
-    let _ = serve_blocking(&mut stream, &mut execution(), &Limits::DEFAULT);
+    let _ = serve_blocking(&mut stream, &mut execution(), &Protocol::ONE);
 }
 
 /// Somebody else's: it shares nothing with ours, knows three methods, and sends its answers byte by byte.
@@ -257,7 +257,7 @@ fn a_tokio_host_serves_a_batch_as_well() {
         runtime.block_on(async {
             node.set_nonblocking(true).expect("non-blocking");
             let mut node = tokio::net::UnixStream::from_std(node).expect("a socket");
-            serve(&mut node, &mut execution(), &Limits::DEFAULT).await.expect("served")
+            serve(&mut node, &mut execution(), &Protocol::ONE).await.expect("served")
         })
     });
     assert!(together(client.batch_within(capacity), &ops) == expected);

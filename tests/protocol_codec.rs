@@ -50,7 +50,7 @@ impl Parts {
             Request::PostNondetResult { call_no: index, result: first },
             Request::PostMessage { account, calldata: first, data: text },
             Request::PostEvent { topics, blob: first },
-            Request::ConsumeFuel { gas },
+            Request::ConsumeFuel { gas: gas.into() },
             Request::DeployContract { calldata: first, code: second, data: text },
             Request::EthCall { account, calldata: first },
             Request::EthSend { account, calldata: first, data: text },
@@ -58,29 +58,50 @@ impl Parts {
             Request::RemainingFuelAsGen,
         ]
     }
+
+    fn requests_two(&self) -> [Request<'_>; 9] {
+        let Self { mode, code, account, slot, index, gas, ref first, ref second, .. } = *self;
+        [
+            Request::StorageRead { mode, account, slot, index, length: second.len() as u32 },
+            Request::ConsumeFuel { gas: U256(slot.0) },
+            Request::EthCall { account, calldata: first },
+            Request::GetBalance { account },
+            Request::RemainingFuelAsGen,
+            Request::NotifyNondetDisagreement { call_no: index },
+            Request::ConsumeResult { code, data: first },
+            Request::ResolveCallcontractExecutor { account, mode, advisory_major: gas as u8 },
+            Request::RunNested { data: second },
+        ]
+    }
+
+    /// Every request of every revision.
+    fn all(&self) -> impl Iterator<Item = (Revision, Request<'_>)> {
+        let one = self.requests().into_iter().map(|request| (Revision::One, request));
+        one.chain(self.requests_two().into_iter().map(|request| (Revision::Two, request)))
+    }
 }
 
 proptest! {
     #[test]
     fn requests_survive(parts in parts()) {
-        for request in parts.requests() {
+        for (revision, request) in parts.all() {
             let mut bytes = Vec::new();
-            request.encode(Revision::One, &Limits::DEFAULT, &mut bytes).unwrap();
+            request.encode(revision, &Limits::DEFAULT, &mut bytes).unwrap();
             let whole = Decoded::Complete { request, consumed: bytes.len() };
-            prop_assert_eq!(decode(Revision::One, &bytes, &Limits::DEFAULT), Ok(whole));
+            prop_assert_eq!(decode(revision, &bytes, &Limits::DEFAULT), Ok(whole));
             bytes.extend_from_slice(&parts.second);
-            prop_assert_eq!(decode(Revision::One, &bytes, &Limits::DEFAULT), Ok(whole));
+            prop_assert_eq!(decode(revision, &bytes, &Limits::DEFAULT), Ok(whole));
         }
     }
 
     #[test]
     fn a_decoder_that_gets_what_it_asks_for_ends_at_the_end(parts in parts()) {
-        for request in parts.requests() {
+        for (revision, request) in parts.all() {
             let mut bytes = Vec::new();
-            request.encode(Revision::One, &Limits::DEFAULT, &mut bytes).unwrap();
+            request.encode(revision, &Limits::DEFAULT, &mut bytes).unwrap();
             let mut have = 1;
             while let Decoded::Partial { method, missing, .. } =
-                decode(Revision::One, &bytes[..have], &Limits::DEFAULT).unwrap()
+                decode(revision, &bytes[..have], &Limits::DEFAULT).unwrap()
             {
                 prop_assert_eq!(method, request.method());
                 prop_assert!(missing > 0);
@@ -93,12 +114,12 @@ proptest! {
     #[test]
     fn a_request_over_the_limit_leaves_nothing_behind(parts in parts()) {
         let limits = Limits::DEFAULT.with_slice(20);
-        for request in parts.requests() {
+        for (revision, request) in parts.all() {
             let mut bytes = b"kept".to_vec();
-            match request.encode(Revision::One, &limits, &mut bytes) {
+            match request.encode(revision, &limits, &mut bytes) {
                 Ok(()) => {
                     let whole = Decoded::Complete { request, consumed: bytes.len() - 4 };
-                    prop_assert_eq!(decode(Revision::One, &bytes[4..], &limits), Ok(whole));
+                    prop_assert_eq!(decode(revision, &bytes[4..], &limits), Ok(whole));
                 }
                 Err(error) => {
                     prop_assert!(matches!(error, ProtocolError::TooLong { .. }), "{}", error);

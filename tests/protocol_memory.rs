@@ -66,7 +66,7 @@ fn warm_calls_do_not_allocate_on_either_end() {
         for _ in 0..times {
             client.storage_read(StorageMode::Default, &ACCOUNT, &SLOT, 7, &mut out).unwrap();
             client.storage_write(&SLOT, 100, &out).unwrap();
-            client.consume_fuel(1).unwrap();
+            client.consume_fuel(1_u64).unwrap();
             client.get_balance(&ACCOUNT).unwrap();
             client.remaining_fuel_as_gen().unwrap();
         }
@@ -77,7 +77,7 @@ fn warm_calls_do_not_allocate_on_either_end() {
         assert_eq!(allocated(|| calls(&mut client, 200)).0, 0);
     });
     let (count, _) = allocated(|| {
-        serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap();
+        serve_blocking(&mut node, &mut execution, &Protocol::ONE).unwrap();
     });
     genvm.join().unwrap();
     // Its buffers, the overlay's table, the slot and its runs: not one a call.
@@ -93,7 +93,7 @@ fn nothing_follows_an_announced_length() {
         let request = [&golden()[id].request[..at], &length, &[0; 100]].concat();
         let mut stream = Script::new(&request);
         let (_, largest) = allocated(|| {
-            let error = serve_blocking(&mut stream, &mut GoldenHost::default(), &Limits::DEFAULT).unwrap_err();
+            let error = serve_blocking(&mut stream, &mut GoldenHost::default(), &Protocol::ONE).unwrap_err();
             assert!(matches!(error, ServeError::Protocol(_)), "{error}");
         });
         assert!(largest <= 64 << 10, "{id}: {largest} bytes at once");
@@ -124,7 +124,7 @@ fn a_large_read_does_not_allocate_its_length() {
     });
     let mut execution = HostState::new().begin(Environment::default());
     let (_, largest) = allocated(|| {
-        assert_eq!(serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap(), Served::Closed);
+        assert_eq!(serve_blocking(&mut node, &mut execution, &Protocol::ONE).unwrap(), Served::Closed);
     });
     reader.join().unwrap();
     assert!(largest <= 256 << 10, "{largest} bytes at once");

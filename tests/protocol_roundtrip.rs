@@ -45,8 +45,8 @@ fn execute(stream: UnixStream) {
     client.post_nondet_result(0, b"\0result").unwrap();
     client.post_message(&OTHER, b"call", JSON).unwrap();
     client.post_event(&[[7; 32]], b"blob").unwrap();
-    client.consume_fuel(30).unwrap();
-    assert_eq!(client.remaining_fuel_as_gen().unwrap(), 70);
+    client.consume_fuel(30_u64).unwrap();
+    assert_eq!(client.remaining_fuel_as_gen().unwrap(), U256::from(70));
     client.deploy_contract(b"args", b"code", JSON).unwrap();
     assert_eq!(client.eth_call(&OTHER, b"view").unwrap(), b"first");
     assert_eq!(client.eth_call(&OTHER, b"view").unwrap_err().status(), Some(Status::Absent));
@@ -83,7 +83,7 @@ fn an_execution_over_a_blocking_host() {
     let mut execution = state.begin(environment);
     let (genvm, mut node) = UnixStream::pair().unwrap();
     let genvm = thread::spawn(move || execute(genvm));
-    let served = serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap();
+    let served = serve_blocking(&mut node, &mut execution, &Protocol::ONE).unwrap();
     assert_eq!(served, Served::Finished);
     drop(node);
     genvm.join().unwrap();
@@ -98,7 +98,7 @@ async fn an_execution_over_an_async_host() {
     node.set_nonblocking(true).unwrap();
     let mut node = tokio::net::UnixStream::from_std(node).unwrap();
     let genvm = thread::spawn(move || execute(genvm));
-    let served = serve(&mut node, &mut execution, &Limits::DEFAULT).await.unwrap();
+    let served = serve(&mut node, &mut execution, &Protocol::ONE).await.unwrap();
     assert_eq!(served, Served::Finished);
     drop(node);
     tokio::task::spawn_blocking(|| genvm.join().unwrap()).await.unwrap();
@@ -113,7 +113,7 @@ fn handlers_work_as_trait_objects() {
     let genvm = thread::spawn(move || execute(genvm));
     let mut node: Box<dyn ReadWrite> = Box::new(node);
     let handler: &mut dyn BlockingHostHandler = &mut execution;
-    assert_eq!(serve_blocking(&mut node, handler, &Limits::DEFAULT).unwrap(), Served::Finished);
+    assert_eq!(serve_blocking(&mut node, handler, &Protocol::ONE).unwrap(), Served::Finished);
     drop(node);
     genvm.join().unwrap();
     check(&state, &execution);
@@ -128,7 +128,7 @@ fn a_killed_execution_leaves_no_trace() {
     let mut execution = state.begin(environment);
     let (genvm, mut node) = UnixStream::pair().unwrap();
     let genvm = thread::spawn(move || HostClient::new(genvm).storage_write(&SLOT, 0, b"lost").unwrap());
-    assert_eq!(serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap(), Served::Closed);
+    assert_eq!(serve_blocking(&mut node, &mut execution, &Protocol::ONE).unwrap(), Served::Closed);
     genvm.join().unwrap();
     assert_eq!(execution.outcome().result, None);
     drop(execution);
@@ -145,7 +145,7 @@ fn a_client_that_goes_without_its_answer_has_closed() {
         genvm.read_exact(&mut [0]).unwrap(); // the answer is there, and eight bytes of it are left behind
     });
     let mut execution = HostState::new().begin(Environment::default());
-    assert_eq!(serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).unwrap(), Served::Closed);
+    assert_eq!(serve_blocking(&mut node, &mut execution, &Protocol::ONE).unwrap(), Served::Closed);
     genvm.join().unwrap();
 }
 
@@ -154,7 +154,7 @@ fn a_panicking_handler_unwinds_and_the_client_learns_of_it() {
     let (genvm, mut node) = UnixStream::pair().unwrap();
     let host = thread::spawn(move || {
         let mut host = GoldenHost { refuse: Some(|| panic!("a bug in the host")), ..GoldenHost::default() };
-        serve_blocking(&mut node, &mut host, &Limits::DEFAULT)
+        serve_blocking(&mut node, &mut host, &Protocol::ONE)
     });
     let error = HostClient::new(genvm).remaining_fuel_as_gen().unwrap_err();
     assert!(matches!(error, CallError::Protocol { source: ProtocolError::Truncated { .. }, .. }), "{error}");
@@ -166,7 +166,7 @@ fn a_refusal_in_the_middle_of_a_read_ends_the_connection() {
     let (genvm, mut node) = UnixStream::pair().unwrap();
     let host = thread::spawn(move || {
         let mut host = GoldenHost { refuse_after: Some(1), ..GoldenHost::default() };
-        serve_blocking(&mut node, &mut host, &Limits::DEFAULT)
+        serve_blocking(&mut node, &mut host, &Protocol::ONE)
     });
     let mut client = HostClient::new(genvm);
     let error = client.storage_read(StorageMode::Default, &ACCOUNT, &SLOT, 0, &mut vec![0; 100_000]).unwrap_err();
@@ -179,4 +179,53 @@ fn a_refusal_in_the_middle_of_a_read_ends_the_connection() {
         matches!(error, ServeError::Unanswerable { method: Method::StorageRead, status: Status::Forbidden }),
         "{error}"
     );
+}
+
+#[test]
+fn an_execution_at_revision_2() {
+    let (state, environment) = prepared();
+    let mut execution = state.begin(Environment {
+        no_eth_reply: Status::EvmReverted,
+        executors: [(OTHER, b"v0.3".to_vec())].into(),
+        nested_results: [b"nested".to_vec()].into(),
+        ..environment
+    });
+    let (genvm, mut node) = UnixStream::pair().unwrap();
+    let genvm = thread::spawn(move || {
+        let mut client = HostClient::speaking(Protocol::TWO, genvm);
+        let mut read = [0xff; 12];
+        client.storage_read(StorageMode::Default, &OTHER, &SLOT, 0, &mut read).unwrap();
+        assert_eq!(&read, b"\0\0\0other's\0\0");
+        client.consume_fuel(30_u64).unwrap();
+        assert_eq!(client.remaining_fuel_as_gen().unwrap(), U256::from(70));
+        client.consume_fuel(U256([0xff; 32])).unwrap(); // more than there is, and more than is counted
+        assert_eq!(client.remaining_fuel_as_gen().unwrap(), U256::from(0));
+        assert_eq!(client.eth_call(&OTHER, b"view").unwrap(), b"first");
+        assert_eq!(client.eth_call(&OTHER, b"view").unwrap_err().status(), Some(Status::EvmReverted));
+        assert_eq!(client.get_balance(&OTHER).unwrap(), U256::from(77));
+        client.notify_nondet_disagreement(4).unwrap();
+        let mut executor = |account| client.resolve_callcontract_executor(account, StorageMode::LatestFinal, 1);
+        assert_eq!(executor(&OTHER).unwrap(), b"v0.3");
+        assert_eq!(executor(&ACCOUNT).unwrap_err().status(), Some(Status::Forbidden));
+        assert_eq!(client.run_nested(b"inner").unwrap(), b"nested");
+        client.consume_result(ResultCode::Return, b"deltas and all").unwrap();
+    });
+    let served = serve_blocking(&mut node, &mut execution, &Protocol::TWO).unwrap();
+    assert_eq!(served, Served::Finished);
+    genvm.join().unwrap();
+    let outcome = execution.outcome();
+    assert_eq!(outcome.result, Some((ResultCode::Return, b"deltas and all".to_vec())));
+    assert_eq!((&outcome.disagreements[..], &outcome.nested[..]), (&[4][..], &[b"inner".to_vec()][..]));
+    assert_eq!(outcome.fuel_used, u64::MAX);
+}
+
+#[test]
+fn what_cannot_be_nested_ends_the_connection() {
+    let (genvm, mut node) = UnixStream::pair().unwrap();
+    let mut execution = HostState::new().begin(Environment::default());
+    let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::TWO));
+    let error = HostClient::speaking(Protocol::TWO, genvm).run_nested(b"inner").unwrap_err();
+    assert!(error.is_fatal(), "{error}");
+    let error = host.join().unwrap().unwrap_err();
+    assert!(matches!(error, ServeError::Handler { method: Method::RunNested, .. }), "{error}");
 }

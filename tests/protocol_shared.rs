@@ -14,7 +14,7 @@ use support::watchdog;
 
 fn hosted(environment: Environment) -> HostClient<UnixStream> {
     let (genvm, mut node) = UnixStream::pair().expect("a pair");
-    thread::spawn(move || serve_blocking(&mut node, &mut HostState::new().begin(environment), &Limits::DEFAULT));
+    thread::spawn(move || serve_blocking(&mut node, &mut HostState::new().begin(environment), &Protocol::ONE));
     HostClient::new(genvm)
 }
 
@@ -79,7 +79,7 @@ fn a_panic_poisons_nothing() {
     let client = SharedClient::new(hosted(Environment { fuel: 7, ..Environment::default() }));
     let panicked = catch_unwind(AssertUnwindSafe(|| client.with(|_| panic!("a caller's own"))));
     assert!(panicked.is_err());
-    assert_eq!(client.with(|client| client.remaining_fuel_as_gen()).expect("as good as before"), 7);
+    assert_eq!(client.with(|client| client.remaining_fuel_as_gen()).expect("as good as before"), U256::from(7));
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn a_method_goes_where_it_was_routed_last() {
     hosts.route([Method::GetCalldata, Method::RemainingFuelAsGen], hosted(second));
     hosts.route([Method::RemainingFuelAsGen], hosted(Environment { fuel: 3, ..Environment::default() }));
     assert_eq!(hosts.call(&Request::GetCalldata).expect("calldata"), Reply::Bytes(vec![2]));
-    assert_eq!(hosts.call(&Request::RemainingFuelAsGen).expect("fuel"), Reply::Fuel(3));
-    hosts.host(Method::ConsumeFuel).consume_fuel(1).expect("sent");
+    assert_eq!(hosts.call(&Request::RemainingFuelAsGen).expect("fuel"), Reply::Fuel(3.into()));
+    hosts.host(Method::ConsumeFuel).consume_fuel(1_u64).expect("sent");
     let main = hosts.host(Method::ConsumeResult);
-    assert_eq!(main.remaining_fuel_as_gen().expect("fuel"), 0);
+    assert_eq!(main.remaining_fuel_as_gen().expect("fuel"), U256::from(0));
     main.consume_result(ResultCode::Return, b"").expect("taken");
 }

@@ -130,11 +130,11 @@ fn writes_may_be_locked_or_unaffordable() {
 #[test]
 fn fuel_saturates() {
     let mut execution = HostState::new().begin(environment());
-    assert_eq!(execution.remaining_fuel_as_gen().unwrap(), MAX_FUEL_AS_GEN);
-    execution.consume_fuel(u64::MAX - 5).unwrap();
-    assert_eq!(execution.remaining_fuel_as_gen().unwrap(), 5);
-    execution.consume_fuel(100).unwrap();
-    assert_eq!(execution.remaining_fuel_as_gen().unwrap(), 0);
+    assert_eq!(execution.remaining_fuel_as_gen().unwrap(), MAX_FUEL_AS_GEN.into());
+    execution.consume_fuel((u64::MAX - 5).into()).unwrap();
+    assert_eq!(execution.remaining_fuel_as_gen().unwrap(), 5.into());
+    execution.consume_fuel(100.into()).unwrap();
+    assert_eq!(execution.remaining_fuel_as_gen().unwrap(), 0.into());
 }
 
 #[test]

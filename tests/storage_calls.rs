@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 
 use genvm_transport::protocol::{
-    Account, CallError, Decoded, Delta, HostClient, Limits, Request, ResultCode, Revision, SlotId, Status, StorageMode,
-    decode,
+    Account, CallError, Decoded, Delta, Environment, HostClient, HostState, Limits, Method, Protocol, ProtocolError,
+    Request, ResultCode, Revision, Served, SlotId, Status, StorageMode, decode, serve_blocking,
 };
 use genvm_transport::storage::{CacheOptions, PageCache, PageSize, StorageError, WriteMode};
 
@@ -175,7 +175,7 @@ fn the_latest_and_the_final_state_are_read_as_asked_unless_told_otherwise() {
 fn deferred_writes_are_handed_over_sorted_joined_and_within_the_limits() {
     let _watchdog = support::watchdog("deferred_writes_are_handed_over_sorted_joined_and_within_the_limits");
     let (stream, host) = host(willing);
-    let client = HostClient::with_limits(stream, Limits::DEFAULT.with_slice(100));
+    let client = HostClient::speaking(Protocol::ONE.with_limits(Limits::DEFAULT.with_slice(100)), stream);
     let mut storage = PageCache::new(client, OWN, page(32).with_writes(WriteMode::Deferred));
     for (slot, index, length) in [(B, 10, 80), (A, u32::MAX, 1), (B, 90, 100), (B, 0, 0), (B, 20, 5), (B, 200, 7)] {
         storage.storage_write(&slot, index, &vec![9; length]).expect("a write");
@@ -317,10 +317,11 @@ fn what_the_client_refuses_is_refused_alike_and_nothing_is_sent() {
     for (writes, cached) in [(WriteMode::Through, 1 << 20), (WriteMode::Deferred, 1 << 20), (WriteMode::Deferred, 0)] {
         let (stream, host) = host(willing);
         let limits = Limits::DEFAULT.with_slice(100);
-        let mut client = HostClient::with_limits(stream.try_clone().expect("a clone"), limits.clone());
+        let mut client =
+            HostClient::speaking(Protocol::ONE.with_limits(limits.clone()), stream.try_clone().expect("a clone"));
         let mut options = page(32).with_writes(writes);
         options.max_cached = cached;
-        let mut storage = PageCache::new(HostClient::with_limits(stream, limits), OWN, options);
+        let mut storage = PageCache::new(HostClient::speaking(Protocol::ONE.with_limits(limits), stream), OWN, options);
         for (index, length) in [(0, 101), (u32::MAX, 2), (u32::MAX, 100), (u32::MAX, 101)] {
             let mut out = vec![0; length];
             let alone = client.storage_read(StorageMode::Default, &OWN, &A, index, &mut out).unwrap_err();
@@ -334,4 +335,35 @@ fn what_the_client_refuses_is_refused_alike_and_nothing_is_sent() {
         drop((client, storage));
         assert_eq!(host.join().expect("no panic"), [('r', A, 30, 70)]);
     }
+}
+
+#[test]
+fn at_revision_2_deltas_are_what_is_handed_over() {
+    let (genvm, mut node) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let (own, slot) = (Account([7; 20]), SlotId([8; 32]));
+    let state = HostState::new();
+    state.set_storage(&own, &slot, 0, b"before");
+    let mut execution = state.begin(Environment { account: own, ..Environment::default() });
+    let host = std::thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::TWO));
+
+    let options = CacheOptions::default().with_writes(WriteMode::Deferred);
+    let mut storage = PageCache::new(HostClient::speaking(Protocol::TWO, genvm), own, options);
+    storage.storage_write(&slot, 2, b"XY").expect("kept");
+    let mut read = [0; 6];
+    storage.storage_read(StorageMode::Default, &own, &slot, 0, &mut read).expect("read");
+    assert_eq!(&read, b"beXYre");
+
+    let refused = |error: &StorageError| match error {
+        StorageError::NotTaken { source: CallError::Refused { source, .. }, .. } => {
+            let (method, revision) = (Method::StorageWrite, Revision::Two);
+            assert_eq!(*source, ProtocolError::NotInRevision { method, revision });
+        }
+        other => panic!("{other}"),
+    };
+    refused(&storage.flush_writes().expect_err("revision 2 takes no writes"));
+    refused(&storage.finish(ResultCode::Return, b"").expect_err("revision 2 takes no writes"));
+    assert_eq!(storage.deltas(), [Delta { slot, index: 2, data: b"XY".to_vec() }]);
+    storage.client_mut().consume_result(ResultCode::Return, b"with the deltas").expect("taken");
+    drop(storage);
+    assert_eq!(host.join().expect("no panic").expect("served"), Served::Finished);
 }

@@ -63,7 +63,7 @@ fn with_storage(options: CacheOptions, work: impl FnOnce(&mut PageCache<UnixStre
     let (genvm, mut node) = UnixStream::pair().expect("a pair");
     let host = thread::spawn(move || {
         let mut execution = HostState::new().begin(Environment { account: ACCOUNT, ..Environment::default() });
-        serve_blocking(&mut node, &mut execution, &Limits::DEFAULT).expect("served");
+        serve_blocking(&mut node, &mut execution, &Protocol::ONE).expect("served");
     });
     let mut storage = PageCache::new(HostClient::new(genvm), ACCOUNT, options);
     work(&mut storage);

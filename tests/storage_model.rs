@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use genvm_transport::protocol::{
-    Account, BlockingHostHandler, CallError, Delta, Environment, HostClient, HostState, Limits, ProtocolError,
-    ResultCode, Served, SlotId, StorageMode, serve_blocking,
+    Account, BlockingHostHandler, CallError, Delta, Environment, HostClient, HostState, Limits, Protocol,
+    ProtocolError, ResultCode, Served, SlotId, StorageMode, serve_blocking,
 };
 use genvm_transport::storage::{CacheOptions, PageCache, PageSize, StorageError, WriteMode};
 use proptest::prelude::*;
@@ -244,10 +244,10 @@ proptest! {
         let (genvm, mut node) = UnixStream::pair().expect("a pair");
         let mut execution = state.begin(Environment { account: ACCOUNTS[0], ..Environment::default() });
         let host = thread::spawn(move || {
-            let served = serve_blocking(&mut node, &mut execution, &Limits::DEFAULT);
+            let served = serve_blocking(&mut node, &mut execution, &Protocol::ONE);
             (served, execution.deltas())
         });
-        let client = HostClient::with_limits(Counting { stream: genvm, requests: [0; 256] }, limits.clone());
+        let client = HostClient::speaking(Protocol::ONE.with_limits(limits.clone()), Counting { stream: genvm, requests: [0; 256] });
         let mut storage = PageCache::new(client, ACCOUNTS[0], options.clone());
         let too_long = |length: usize| length > limits.slice as usize;
 

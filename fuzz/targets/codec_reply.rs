@@ -5,7 +5,8 @@
 use std::io::{self, Read, Write};
 
 use genvm_transport::protocol::{
-    Account, CallError, HostClient, LeaderResult, Limits, MAX_FUEL_AS_GEN, ResultCode, SlotId, StorageMode,
+    Account, CallError, HostClient, LeaderResult, Limits, MAX_FUEL_AS_GEN, Protocol, ProtocolError, ResultCode,
+    Revision, SlotId, StorageMode,
 };
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
@@ -13,13 +14,16 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let limits = if setup & 1 == 0 { Limits::DEFAULT } else { Limits::DEFAULT.with_slice(100) };
     let limit = limits.slice as usize;
     let (account, slot) = (Account([1; 20]), SlotId([2; 32]));
-    let mut client = HostClient::with_limits(Host { answers, piece: 1 + usize::from(setup >> 1), sent: 0 }, limits);
+    let protocol = if setup & 2 == 0 { Protocol::ONE } else { Protocol::TWO }.with_limits(limits);
+    let revision = protocol.revision();
+    let host = Host { answers, piece: 1 + usize::from(setup >> 2), sent: 0 };
+    let mut client = HostClient::speaking(protocol, host);
     let mut dead = false;
     let longest = answers.len().min(limit);
     for step in 0..=u8::MAX {
         let sent = client.get_ref().sent;
         let mut read = vec![0; usize::from(step & 31)];
-        let done = match calls.wrapping_add(step) % 13 {
+        let done = match calls.wrapping_add(step) % 16 {
             0 => {
                 client.get_calldata().map(|data| assert!(data.len() <= longest && data.capacity() <= 2 * longest + 64))
             }
@@ -33,12 +37,22 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             5 => client.post_nondet_result(3, b"data"),
             6 => client.post_message(&account, b"calldata", "{}"),
             7 => client.post_event(&[[3; 32]], b"blob"),
-            8 => client.consume_fuel(9),
+            8 => client.consume_fuel(9_u64),
             9 => client.deploy_contract(b"calldata", b"code", "{}"),
             10 => client.eth_call(&account, b"calldata").map(|data| assert!(data.len() <= longest)),
             11 => client.get_balance(&account).map(drop),
-            _ => client.remaining_fuel_as_gen().map(|fuel| assert!(fuel <= MAX_FUEL_AS_GEN)),
+            12 => client.remaining_fuel_as_gen().map(|fuel| {
+                let small = fuel.to_u64().is_some_and(|fuel| fuel <= MAX_FUEL_AS_GEN);
+                assert!(small || revision == Revision::Two);
+            }),
+            13 => client.notify_nondet_disagreement(3),
+            14 => client.resolve_callcontract_executor(&account, StorageMode::Default, 1).map(drop),
+            _ => client.run_nested(b"data").map(|data| assert!(data.len() <= longest)),
         };
+        if let Err(CallError::Refused { source, .. }) = &done {
+            assert!(matches!(source, ProtocolError::NotInRevision { .. }) && client.get_ref().sent == sent, "{source}");
+            continue;
+        }
         assert_eq!(client.get_ref().sent > sent, !dead, "requests leave as long as the connection lives");
         match done {
             Ok(()) | Err(CallError::Status { .. }) => assert!(!dead),

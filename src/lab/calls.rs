@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::protocol::{Account, CallError, HostClient, ResultCode, SlotId, StorageMode};
+use crate::protocol::{Account, CallError, HostClient, Method, ResultCode, Revision, SlotId, StorageMode};
 use crate::storage::{PageCache, StorageError};
 
 /// The calls that a cache changes, and the client for all others.
@@ -23,6 +23,11 @@ pub(super) trait Calls {
     fn finish(&mut self, code: ResultCode, data: &[u8]) -> Result<(), StorageError>;
 
     fn client(&mut self) -> &mut HostClient<Self::Stream>;
+
+    /// Whether a call of `method` is GenVM's to make: the revision has it, or what stands in front of the client answers it.
+    fn asks(&mut self, method: Method) -> bool {
+        self.client().revision().id(method).is_some()
+    }
 }
 
 impl<S: Read + Write> Calls for HostClient<S> {
@@ -75,7 +80,15 @@ impl<S: Read + Write> Calls for PageCache<S> {
     }
 
     fn finish(&mut self, code: ResultCode, data: &[u8]) -> Result<(), StorageError> {
+        if self.client_mut().revision() == Revision::Two {
+            // The deltas would be a part of `data`, in a form that is GenVM's and its host's own.
+            return Ok(self.client_mut().consume_result(code, data)?);
+        }
         PageCache::finish(self, code, data)
+    }
+
+    fn asks(&mut self, method: Method) -> bool {
+        method == Method::StorageWrite || self.client().revision().id(method).is_some()
     }
 
     fn client(&mut self) -> &mut HostClient<S> {

@@ -11,6 +11,7 @@ use clap::Args;
 use super::matrix::{HostKind, Wait};
 use super::serving::{Service, World, serve_all};
 use super::trace::Trace;
+use crate::protocol::Protocol;
 use crate::{ListenOptions, Listener, PeerPolicy, listen};
 
 #[derive(Debug, Args)]
@@ -36,6 +37,9 @@ pub(super) struct HostArgs {
     /// What becomes of the writes of executions that did not return
     #[arg(long, value_enum, default_value_t = Failed::Drop)]
     failed: Failed,
+    /// The revision of the protocol that clients speak
+    #[arg(long, value_enum, default_value_t = Spoken::One)]
+    revision: Spoken,
     /// Stay on this core
     #[arg(long, value_name = "N")]
     core: Option<usize>,
@@ -50,6 +54,25 @@ pub(super) enum Failed {
     Drop,
     /// They are kept
     Keep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Spoken {
+    /// 14 methods: what GenVM and its hosts speak today
+    #[value(name = "1")]
+    One,
+    /// 9 methods: GenVM keeps writes, messages and events to itself until the result
+    #[value(name = "2")]
+    Two,
+}
+
+impl Spoken {
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::One => Protocol::ONE,
+            Self::Two => Protocol::TWO,
+        }
+    }
 }
 
 /// The verb: serves until SIGINT or SIGTERM.
@@ -70,7 +93,7 @@ pub(super) fn run(args: HostArgs) -> Result<()> {
     // A closed standard output is not our business.
     let _ = writeln!(std::io::stdout(), "listening on {}", listener.address());
     let _ = std::io::stdout().flush();
-    let world = World::new(trace, args.failed == Failed::Keep, args.first_execution);
+    let world = World::new(trace, args.failed == Failed::Keep, args.first_execution).speaking(args.revision.protocol());
     serve_all(listener, args.host, Arc::new(Service::Host(world)), |error| eprintln!("{error}"))
 }
 

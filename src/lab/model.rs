@@ -48,6 +48,11 @@ impl Model {
         places.map(|place| bytes.get(place).copied().unwrap_or(0)).collect()
     }
 
+    /// The running execution ended, and the host never heard of its writes.
+    pub(super) fn forget(&mut self) {
+        self.running.clear();
+    }
+
     /// The running execution ended.
     pub(super) fn end(&mut self, returned: bool) {
         let running = std::mem::take(&mut self.running);

@@ -11,7 +11,8 @@ use super::data;
 use super::matrix::HostKind;
 use super::trace::{Call, Trace};
 use crate::protocol::{
-    Environment, EthReplies, HostState, Limits, Method, Role, ServeError, U256, serve, serve_blocking,
+    Environment, EthReplies, HostState, Method, Protocol, Revision, Role, ServeError, Status, U256, serve,
+    serve_blocking,
 };
 use crate::{AcceptError, Listener};
 
@@ -28,7 +29,7 @@ impl Service {
     fn serve_blocking(&self, stream: &mut (impl Read + Write)) -> Result<(), ServeError> {
         match self {
             Self::Host(world) => {
-                serve_blocking(stream, &mut world.state.begin(world.environment()), &Limits::default())?;
+                serve_blocking(stream, &mut world.state.begin(world.environment()), &world.protocol)?;
             }
             Self::Echo(len) => {
                 let mut bytes = vec![0; *len];
@@ -44,7 +45,7 @@ impl Service {
     async fn serve(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin + Send)) -> Result<(), ServeError> {
         match self {
             Self::Host(world) => {
-                serve(stream, &mut world.state.begin(world.environment()), &Limits::default()).await?;
+                serve(stream, &mut world.state.begin(world.environment()), &world.protocol).await?;
             }
             Self::Echo(len) => {
                 let mut bytes = vec![0; *len];
@@ -139,6 +140,7 @@ pub(super) struct World {
     trace: Option<Trace>,
     keep_failed: bool,
     next: AtomicUsize,
+    protocol: Protocol,
 }
 
 impl World {
@@ -159,7 +161,12 @@ impl World {
                 }
             }
         }
-        Self { state, trace, keep_failed, next: AtomicUsize::new(first_execution) }
+        Self { state, trace, keep_failed, next: AtomicUsize::new(first_execution), protocol: Protocol::ONE }
+    }
+
+    /// The same for clients that speak `protocol`.
+    pub(super) fn speaking(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// What the next connection may know.
@@ -189,6 +196,9 @@ impl World {
             }
         };
         environment.keep_failed = self.keep_failed;
+        if self.protocol.revision() == Revision::Two {
+            environment.no_eth_reply = Status::EvmReverted;
+        }
         environment
     }
 }

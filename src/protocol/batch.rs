@@ -30,14 +30,14 @@ use crate::transport::BlockingStream;
 /// use std::thread;
 ///
 /// use genvm_transport::protocol::{
-///     Account, Environment, HostClient, HostState, Limits, Reply, Request, SlotId, Status, StorageMode, serve_blocking,
+///     Account, Environment, HostClient, HostState, Protocol, Reply, Request, SlotId, Status, StorageMode, serve_blocking,
 /// };
 ///
 /// let (genvm, mut node) = UnixStream::pair()?;
 /// let (account, slot) = (Account([1; 20]), SlotId([2; 32]));
 /// let state = HostState::new();
 /// let mut execution = state.begin(Environment { account, ..Environment::default() });
-/// thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+/// thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::ONE));
 ///
 /// let mut client = HostClient::new(genvm);
 /// let mut batch = client.batch_within(4096); // `client.batch()` where the stream is one of this crate's
@@ -81,11 +81,9 @@ impl<S: Read + Write> Batch<'_, S> {
     /// slot's end) is known to fail now and says so in its place.
     pub fn push(&mut self, request: &Request<'_>) -> usize {
         let client = &self.client;
-        let refused = request.encode(client.revision, &client.replies.limits, &mut self.requests).err().map(Box::new);
-        let length = match *request {
-            Request::StorageRead { length, .. } => length,
-            _ => 0,
-        };
+        let refused =
+            request.encode(client.replies.revision, &client.replies.limits, &mut self.requests).err().map(Box::new);
+        let length = request.read_length();
         self.calls.push(Queued { method: request.method(), end: self.requests.len(), length, refused });
         self.calls.len() - 1
     }
@@ -212,10 +210,11 @@ fn answer<S: Read + Write, T>(
     mut take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
     tell: &mut impl FnMut(Result<T, CallError>),
 ) -> Result<(), Lost> {
+    // Nothing is outstanding yet, so it may wait.
+    let mut broken = client.greet().err();
     let replies = &mut client.replies;
     // Calls whose requests were sent, and those of them whose answers are outstanding.
     let (mut sent, mut outstanding) = (0_usize, 0);
-    let mut broken: Option<io::Error> = None;
     for (number, call) in calls.iter().enumerate() {
         while sent < calls.len() && broken.is_none() {
             let start = sent.checked_sub(1).map_or(0, |last| calls[last].end);

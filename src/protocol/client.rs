@@ -3,13 +3,14 @@
 //! It neither retries nor reconnects, and it has one call on the way; [`Batch`](super::Batch) has many.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use super::codec::{Request, check_length};
 use super::error::CallError;
 use super::limits::Limits;
 use super::method::{Method, Revision};
 use super::reply::{Fault, Replies, Reply};
+use super::terms::Protocol;
 use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256};
 
 /// The host, as GenVM sees it, at the other end of any ordered byte stream.
@@ -26,7 +27,7 @@ use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256}
 /// use std::thread;
 ///
 /// use genvm_transport::protocol::{
-///     Account, Environment, HostClient, HostState, Limits, ResultCode, Served, SlotId, StorageMode, serve_blocking,
+///     Account, Environment, HostClient, HostState, Protocol, ResultCode, Served, SlotId, StorageMode, serve_blocking,
 /// };
 ///
 /// let (genvm, mut node) = UnixStream::pair()?;
@@ -34,7 +35,7 @@ use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256}
 ///
 /// let state = HostState::new();
 /// let mut execution = state.begin(Environment { account: contract, ..Environment::default() });
-/// let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+/// let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::ONE));
 ///
 /// let mut client = HostClient::new(genvm);
 /// client.storage_write(&slot, 40, b"hello")?;
@@ -47,7 +48,8 @@ use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256}
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct HostClient<S> {
-    pub(super) revision: Revision,
+    /// What has to be written before the first request; empty afterwards.
+    hello: Vec<u8>,
     /// The request being sent.
     pub(super) request: Vec<u8>,
     /// The stream, and the answer being received.
@@ -56,17 +58,19 @@ pub struct HostClient<S> {
 }
 
 impl<S: Read + Write> HostClient<S> {
-    /// Speaks over `stream`, whose other end has to be a host that expects a method id next.
+    /// Speaks [revision 1](Protocol::ONE) over `stream`, whose other end has to be a host that expects a method id next.
     pub fn new(stream: S) -> Self {
-        Self::with_limits(stream, Limits::DEFAULT)
+        Self::speaking(Protocol::ONE, stream)
     }
 
-    /// The same with other limits.
-    pub fn with_limits(stream: S, limits: Limits) -> Self {
+    /// Speaks what `protocol` says. A method that its revision does not have is [refused](CallError::Refused): nothing is sent,
+    /// and the connection is as good as before.
+    pub fn speaking(protocol: Protocol, stream: S) -> Self {
+        let Protocol { revision, limits, hello } = protocol;
         Self {
-            revision: Revision::One,
+            hello,
             request: Vec::with_capacity(REQUEST),
-            replies: Replies::new(stream, limits),
+            replies: Replies::new(stream, revision, limits),
             dead: false,
         }
     }
@@ -100,7 +104,7 @@ impl<S: Read + Write> HostClient<S> {
         self.ask(&Request::StorageWrite { slot: *slot, index, data }, Replies::status_only)
     }
 
-    /// Hands over how the execution ended. The last call: the host stops after its answer.
+    /// Hands over how the execution ended. The last call at revision 1: the host stops after its answer.
     pub fn consume_result(&mut self, code: ResultCode, data: &[u8]) -> Result<(), CallError> {
         self.ask(&Request::ConsumeResult { code, data }, Replies::acknowledgement)
     }
@@ -125,11 +129,9 @@ impl<S: Read + Write> HostClient<S> {
         self.ask(&Request::PostEvent { topics, blob }, Replies::status_only)
     }
 
-    /// Reports used fuel. Written and flushed; there is no answer to wait for.
-    pub fn consume_fuel(&mut self, gas: u64) -> Result<(), CallError> {
-        self.send(&Request::ConsumeFuel { gas })?;
-        self.dead = false;
-        Ok(())
+    /// Reports used fuel, at revision 1 less than 2^64. Written and flushed; there is no answer to wait for.
+    pub fn consume_fuel(&mut self, gas: impl Into<U256>) -> Result<(), CallError> {
+        self.tell(&Request::ConsumeFuel { gas: gas.into() })
     }
 
     /// Deploys a contract; `data` is JSON.
@@ -152,23 +154,46 @@ impl<S: Read + Write> HostClient<S> {
         self.ask(&Request::GetBalance { account: *account }, Replies::balance)
     }
 
-    /// Fuel that is left, at most [`MAX_FUEL_AS_GEN`](super::MAX_FUEL_AS_GEN).
-    pub fn remaining_fuel_as_gen(&mut self) -> Result<u64, CallError> {
+    /// Fuel that is left; at revision 1 at most [`MAX_FUEL_AS_GEN`](super::MAX_FUEL_AS_GEN).
+    pub fn remaining_fuel_as_gen(&mut self) -> Result<U256, CallError> {
         self.ask(&Request::RemainingFuelAsGen, Replies::fuel)
+    }
+
+    /// Reports that this node got another result for a nondeterministic block than the leader. Written and flushed; there is no
+    /// answer to wait for. Revision 2.
+    pub fn notify_nondet_disagreement(&mut self, call_no: u32) -> Result<(), CallError> {
+        self.tell(&Request::NotifyNondetDisagreement { call_no })
+    }
+
+    /// Which executor is to run a call into another contract. Revision 2.
+    pub fn resolve_callcontract_executor(
+        &mut self,
+        account: &Account,
+        mode: StorageMode,
+        advisory_major: u8,
+    ) -> Result<Vec<u8>, CallError> {
+        let request = Request::ResolveCallcontractExecutor { account: *account, mode, advisory_major };
+        self.ask(&request, Replies::slice)
+    }
+
+    /// Runs an execution inside this one. Revision 2.
+    pub fn run_nested(&mut self, data: &[u8]) -> Result<Vec<u8>, CallError> {
+        self.ask(&Request::RunNested { data }, Replies::bare_slice)
     }
 
     /// Makes a call that is only known at run time. The methods above save what their answers do not need.
     pub fn call(&mut self, request: &Request<'_>) -> Result<Reply, CallError> {
-        let length = match *request {
-            Request::StorageRead { length, .. } => length,
-            _ => 0,
-        };
         if !request.method().is_answered() {
-            self.send(request)?;
-            self.dead = false;
-            return Ok(Reply::Done);
+            return self.tell(request).map(|()| Reply::Done);
         }
-        self.ask(request, |replies, method| replies.reply(method, length))
+        self.ask(request, |replies, method| replies.reply(method, request.read_length()))
+    }
+
+    /// Sends a request that has no answer.
+    fn tell(&mut self, request: &Request<'_>) -> Result<(), CallError> {
+        self.send(request)?;
+        self.dead = false;
+        Ok(())
     }
 
     /// Sends a request, then reads its answer with `read`, which has to start with the status.
@@ -208,14 +233,22 @@ impl<S: Read + Write> HostClient<S> {
         }
         self.request.clear();
         request
-            .encode(self.revision, &self.replies.limits, &mut self.request)
+            .encode(self.replies.revision, &self.replies.limits, &mut self.request)
             .map_err(|source| CallError::Refused { method, source })?;
         self.dead = true;
-        self.replies
-            .stream
-            .write_all(&self.request)
+        self.greet()
+            .and_then(|()| self.replies.stream.write_all(&self.request))
             .and_then(|()| self.replies.stream.flush())
             .map_err(|source| CallError::Io { method, source })
+    }
+
+    /// Writes what comes before the first request, the first time.
+    #[inline]
+    pub(super) fn greet(&mut self) -> io::Result<()> {
+        if self.hello.is_empty() {
+            return Ok(());
+        }
+        self.replies.stream.write_all(&std::mem::take(&mut self.hello))
     }
 }
 
@@ -235,6 +268,11 @@ impl<S> HostClient<S> {
         &self.replies.stream
     }
 
+    /// Which revision it speaks.
+    pub fn revision(&self) -> Revision {
+        self.replies.revision
+    }
+
     /// What it sends and accepts at most.
     pub fn limits(&self) -> &Limits {
         &self.replies.limits
@@ -243,7 +281,10 @@ impl<S> HostClient<S> {
 
 impl<S> fmt::Debug for HostClient<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostClient").field("revision", &self.revision).field("dead", &self.dead).finish_non_exhaustive()
+        f.debug_struct("HostClient")
+            .field("revision", &self.replies.revision)
+            .field("dead", &self.dead)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@
 use super::error::ProtocolError;
 use super::limits::Limits;
 use super::method::{Method, Revision};
-use super::types::{Account, ResultCode, SlotId, StorageMode, UnknownByte};
+use super::types::{Account, ResultCode, SlotId, StorageMode, U256, UnknownByte};
 
 /// A call, as it travels from GenVM to the host. The union over all revisions, like [`Method`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Request<'a> {
     /// An event.
     PostEvent { topics: &'a [[u8; 32]], blob: &'a [u8] },
     /// Fuel that was used up. Has no answer.
-    ConsumeFuel { gas: u64 },
+    ConsumeFuel { gas: U256 },
     /// A contract to deploy.
     DeployContract { calldata: &'a [u8], code: &'a [u8], data: &'a str },
     /// A view call into an EVM contract.
@@ -41,6 +41,12 @@ pub enum Request<'a> {
     GetBalance { account: Account },
     /// Fuel that is left.
     RemainingFuelAsGen,
+    /// This node got another result for a nondeterministic block than the leader. Has no answer.
+    NotifyNondetDisagreement { call_no: u32 },
+    /// Which executor is to run a call into another contract.
+    ResolveCallcontractExecutor { account: Account, mode: StorageMode, advisory_major: u8 },
+    /// An execution inside this one.
+    RunNested { data: &'a [u8] },
 }
 
 impl Request<'_> {
@@ -62,6 +68,17 @@ impl Request<'_> {
             Self::EthSend { .. } => Method::EthSend,
             Self::GetBalance { .. } => Method::GetBalance,
             Self::RemainingFuelAsGen => Method::RemainingFuelAsGen,
+            Self::NotifyNondetDisagreement { .. } => Method::NotifyNondetDisagreement,
+            Self::ResolveCallcontractExecutor { .. } => Method::ResolveCallcontractExecutor,
+            Self::RunNested { .. } => Method::RunNested,
+        }
+    }
+
+    /// What a `storage_read` asks for; 0 of any other.
+    pub(super) const fn read_length(&self) -> u32 {
+        match self {
+            Self::StorageRead { length, .. } => *length,
+            _ => 0,
         }
     }
 
@@ -110,7 +127,7 @@ impl Request<'_> {
                 out.bytes(&[code as u8]);
                 out.bytes(data);
             }
-            Self::GetLeaderNondetResult { call_no } => out.u32(call_no),
+            Self::GetLeaderNondetResult { call_no } | Self::NotifyNondetDisagreement { call_no } => out.u32(call_no),
             Self::PostNondetResult { call_no, result } => {
                 out.u32(call_no);
                 out.slice("result", result)?;
@@ -129,7 +146,7 @@ impl Request<'_> {
                 out.bytes(topics.as_flattened());
                 out.slice("blob", blob)?;
             }
-            Self::ConsumeFuel { gas } => out.gas(revision, gas),
+            Self::ConsumeFuel { gas } => out.gas(revision, gas)?,
             Self::DeployContract { calldata, code, data } => {
                 out.slice("calldata", calldata)?;
                 out.slice("code", code)?;
@@ -140,6 +157,13 @@ impl Request<'_> {
                 out.slice("calldata", calldata)?;
             }
             Self::GetBalance { account } => out.bytes(&account.0),
+            Self::ResolveCallcontractExecutor { account, mode, advisory_major } => {
+                out.bytes(&account.0);
+                out.bytes(&[mode as u8, advisory_major]);
+            }
+            Self::RunNested { data } => {
+                out.slice("data", data)?;
+            }
         }
         Ok(())
     }
@@ -202,12 +226,11 @@ pub(crate) fn check_length(
     }
 }
 
-/// Checks what `remaining_fuel_as_gen` answers, on both ends.
-pub(crate) fn check_fuel(method: Method, value: u64) -> Result<u64, ProtocolError> {
-    if value <= MAX_FUEL_AS_GEN {
-        Ok(value)
-    } else {
-        Err(ProtocolError::TooLarge { method, field: "fuel", value, limit: MAX_FUEL_AS_GEN })
+/// Checks what `remaining_fuel_as_gen` answers at revision 1, on both ends.
+pub(crate) fn check_fuel(method: Method, value: U256) -> Result<u64, ProtocolError> {
+    match value.to_u64() {
+        Some(fuel) if fuel <= MAX_FUEL_AS_GEN => Ok(fuel),
+        _ => Err(ProtocolError::TooLarge { method, field: "fuel", value, limit: MAX_FUEL_AS_GEN }),
     }
 }
 
@@ -220,7 +243,7 @@ fn check_range(method: Method, index: u32, length: u32) -> Result<(), ProtocolEr
     }
 }
 
-/// The most that `remaining_fuel_as_gen` may answer: 2^53 − 1, what a double holds exactly.
+/// The most that `remaining_fuel_as_gen` may answer at revision 1: 2^53 − 1, what a double holds exactly.
 pub const MAX_FUEL_AS_GEN: u64 = (1 << 53) - 1;
 
 struct Encoder<'a> {
@@ -257,10 +280,18 @@ impl Encoder<'_> {
     }
 
     /// An amount of gas, in the width that the revision gives it.
-    fn gas(&mut self, revision: Revision, gas: u64) {
+    fn gas(&mut self, revision: Revision, gas: U256) -> Result<(), ProtocolError> {
         match revision {
-            Revision::One => self.bytes(&gas.to_le_bytes()),
+            Revision::One => match gas.to_u64() {
+                Some(gas) => self.bytes(&gas.to_le_bytes()),
+                None => {
+                    let (method, limit) = (self.method, u64::MAX);
+                    return Err(ProtocolError::TooLarge { method, field: "gas", value: gas, limit });
+                }
+            },
+            Revision::Two => self.bytes(&gas.0),
         }
+        Ok(())
     }
 }
 
@@ -342,6 +373,13 @@ impl<'a> Decoder<'a, '_> {
             },
             Method::GetBalance => Request::GetBalance { account: Account(self.array("account")?) },
             Method::RemainingFuelAsGen => Request::RemainingFuelAsGen,
+            Method::NotifyNondetDisagreement => Request::NotifyNondetDisagreement { call_no: self.u32("call_no")? },
+            Method::ResolveCallcontractExecutor => Request::ResolveCallcontractExecutor {
+                account: Account(self.array("account")?),
+                mode: self.byte_enum("mode")?,
+                advisory_major: self.u8("advisory_major")?,
+            },
+            Method::RunNested => Request::RunNested { data: self.slice("data")? },
         })
     }
 
@@ -401,9 +439,10 @@ impl<'a> Decoder<'a, '_> {
     }
 
     /// An amount of gas, in the width that the revision gives it.
-    fn gas(&mut self, revision: Revision) -> Result<u64, Stop> {
+    fn gas(&mut self, revision: Revision) -> Result<U256, Stop> {
         match revision {
-            Revision::One => self.array("gas").map(u64::from_le_bytes),
+            Revision::One => self.array("gas").map(|gas| u64::from_le_bytes(gas).into()),
+            Revision::Two => self.array("gas").map(U256),
         }
     }
 }

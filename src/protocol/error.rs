@@ -6,7 +6,7 @@ use std::io;
 use std::str::Utf8Error;
 
 use super::method::{Method, Revision};
-use super::types::{Status, UnknownByte};
+use super::types::{Status, U256, UnknownByte};
 
 /// Bytes that the protocol gives no meaning, by method and field. A connection that carried them is lost: nobody knows
 /// where the next message would begin.
@@ -86,10 +86,18 @@ pub enum ProtocolError {
         method: Method,
         /// In which of its fields.
         field: &'static str,
-        /// What was read.
-        value: u64,
+        /// What was read, or was to be sent.
+        value: U256,
         /// The largest allowed.
         limit: u64,
+    },
+    /// The client did not begin as was agreed.
+    #[error("of the {expected} hello bytes agreed on {matched} came")]
+    Hello {
+        /// How many there are.
+        expected: usize,
+        /// How many of them came, before others or none did.
+        matched: usize,
     },
     /// The stream ended inside a message.
     #[error("`{method}`, {field}: the stream ended with at least {missing} bytes missing")]

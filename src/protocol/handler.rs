@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 
-use super::error::Answer;
-use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256};
+use super::error::{Answer, HandlerError};
+use super::types::{Account, LeaderResult, ResultCode, SlotId, Status, StorageMode, U256};
 
 macro_rules! handler_trait {
     ($(#[$attribute:meta])* pub trait $name:ident $(: $bound:ident)? { $($async:tt)? } $({ $($more:tt)* })?) => {
@@ -33,7 +33,7 @@ macro_rules! handler_trait {
             /// Writes to a slot of the running contract. Never asked beyond the slot's 2^32 bytes.
             $($async)? fn storage_write(&mut self, slot: &SlotId, index: u32, data: &[u8]) -> Answer<()>;
 
-            /// The execution has ended; decides what becomes of its writes. The last call. Cannot answer a status.
+            /// The execution has ended; decides what becomes of its writes. The last call at revision 1. Cannot answer a status.
             $($async)? fn consume_result(&mut self, code: ResultCode, data: &[u8]) -> Answer<()>;
 
             /// The leader's result of a nondeterministic block.
@@ -49,7 +49,7 @@ macro_rules! handler_trait {
             $($async)? fn post_event(&mut self, topics: &[[u8; 32]], blob: &[u8]) -> Answer<()>;
 
             /// Fuel was used. Has no answer on the wire, so it cannot answer a status.
-            $($async)? fn consume_fuel(&mut self, gas: u64) -> Answer<()>;
+            $($async)? fn consume_fuel(&mut self, gas: U256) -> Answer<()>;
 
             /// A contract to deploy; `data` is JSON.
             $($async)? fn deploy_contract(&mut self, calldata: &[u8], code: &[u8], data: &str) -> Answer<()>;
@@ -63,8 +63,30 @@ macro_rules! handler_trait {
             /// An account's balance.
             $($async)? fn get_balance(&mut self, account: &Account) -> Answer<U256>;
 
-            /// Fuel that is left, at most [`MAX_FUEL_AS_GEN`](crate::protocol::MAX_FUEL_AS_GEN).
-            $($async)? fn remaining_fuel_as_gen(&mut self) -> Answer<u64>;
+            /// Fuel that is left; at revision 1 at most [`MAX_FUEL_AS_GEN`](crate::protocol::MAX_FUEL_AS_GEN).
+            $($async)? fn remaining_fuel_as_gen(&mut self) -> Answer<U256>;
+
+            /// This node got another result for a nondeterministic block than the leader. Has no answer on the wire, so it cannot
+            /// answer a status. Revision 2; does nothing unless a host cares.
+            $($async)? fn notify_nondet_disagreement(&mut self, _call_no: u32) -> Answer<()> {
+                Ok(())
+            }
+
+            /// Which executor is to run a call into another contract. Revision 2; forbidden unless a host knows more than one.
+            $($async)? fn resolve_callcontract_executor(
+                &mut self,
+                _account: &Account,
+                _mode: StorageMode,
+                _advisory_major: u8,
+            ) -> Answer<Vec<u8>> {
+                Err(Status::Forbidden.into())
+            }
+
+            /// An execution inside this one. Its answer has no status on the wire. Revision 2; ends the connection unless a host
+            /// can.
+            $($async)? fn run_nested(&mut self, _data: &[u8]) -> Answer<Vec<u8>> {
+                Err(HandlerError::failed("this host runs nothing nested"))
+            }
 
             $($($more)*)?
         }

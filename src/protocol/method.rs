@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::types::{Status, UnknownByte};
+
 /// A call that GenVM makes to its host, whatever its id on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -37,6 +39,12 @@ pub enum Method {
     GetBalance,
     /// `remaining_fuel_as_gen`
     RemainingFuelAsGen,
+    /// `notify_nondet_disagreement`
+    NotifyNondetDisagreement,
+    /// `resolve_callcontract_executor`
+    ResolveCallcontractExecutor,
+    /// `run_nested`
+    RunNested,
 }
 
 impl Method {
@@ -57,12 +65,15 @@ impl Method {
             Self::EthSend => "eth_send",
             Self::GetBalance => "get_balance",
             Self::RemainingFuelAsGen => "remaining_fuel_as_gen",
+            Self::NotifyNondetDisagreement => "notify_nondet_disagreement",
+            Self::ResolveCallcontractExecutor => "resolve_callcontract_executor",
+            Self::RunNested => "run_nested",
         }
     }
 
     /// Whether the host answers it at all.
     pub const fn is_answered(self) -> bool {
-        !matches!(self, Self::ConsumeFuel)
+        !matches!(self, Self::ConsumeFuel | Self::NotifyNondetDisagreement)
     }
 }
 
@@ -79,6 +90,8 @@ pub enum Revision {
     /// The 14 methods that GenVM and its hosts speak today.
     #[default]
     One,
+    /// The 9 methods of GenVM's current release line: writes, messages and events are GenVM's own, and come with the result.
+    Two,
 }
 
 impl Revision {
@@ -102,7 +115,42 @@ impl Revision {
                 Method::GetBalance,
                 Method::RemainingFuelAsGen,
             ],
+            Self::Two => &[
+                Method::StorageRead,
+                Method::ConsumeFuel,
+                Method::EthCall,
+                Method::GetBalance,
+                Method::RemainingFuelAsGen,
+                Method::NotifyNondetDisagreement,
+                Method::ConsumeResult,
+                Method::ResolveCallcontractExecutor,
+                Method::RunNested,
+            ],
         }
+    }
+
+    /// Its statuses; the place of each is its byte.
+    pub const fn statuses(self) -> &'static [Status] {
+        match self {
+            Self::One => &[Status::Ok, Status::Absent, Status::Forbidden, Status::IAmLeader, Status::OutOfStorageGas],
+            Self::Two => &[Status::Ok, Status::EvmReverted, Status::Forbidden],
+        }
+    }
+
+    /// The status that `byte` stands for.
+    #[inline]
+    pub fn status(self, byte: u8) -> Result<Status, UnknownByte> {
+        let expected = match self {
+            Self::One => "0 ok, 1 absent, 2 forbidden, 3 i_am_leader, 4 out_of_storage_gas",
+            Self::Two => "0 ok, 1 evm_reverted, 2 forbidden",
+        };
+        let status = self.statuses().get(usize::from(byte)).copied();
+        status.ok_or(UnknownByte { byte, what: "status", expected })
+    }
+
+    /// The byte that stands for `status`, if this revision has it.
+    pub fn status_byte(self, status: Status) -> Option<u8> {
+        self.statuses().iter().position(|known| *known == status).map(|byte| byte as u8)
     }
 
     /// The method that `id` names, if any.
@@ -131,6 +179,7 @@ impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::One => "1",
+            Self::Two => "2",
         })
     }
 }
@@ -141,11 +190,29 @@ mod tests {
 
     #[test]
     fn ids_and_methods_map_both_ways() {
-        for id in 0..=u8::MAX {
-            match Revision::One.method(id) {
-                Some(method) => assert_eq!(Revision::One.id(method), Some(id)),
-                None => assert!(id >= 14),
+        for (revision, methods) in [(Revision::One, 14), (Revision::Two, 9)] {
+            for id in 0..=u8::MAX {
+                match revision.method(id) {
+                    Some(method) => assert_eq!(revision.id(method), Some(id)),
+                    None => assert!(id >= methods),
+                }
             }
         }
+        assert_eq!(Revision::Two.id(Method::StorageWrite), None);
+    }
+
+    #[test]
+    fn statuses_and_bytes_map_both_ways() {
+        for (revision, statuses) in [(Revision::One, 5), (Revision::Two, 3)] {
+            for byte in 0..=u8::MAX {
+                let back = revision.status(byte).ok().and_then(|status| revision.status_byte(status));
+                assert_eq!(back, (byte < statuses).then_some(byte));
+            }
+        }
+        assert_eq!(Revision::Two.status_byte(Status::Absent), None);
+        assert_eq!(
+            Revision::Two.status(9).unwrap_err().to_string(),
+            "9 is no status (expected 0 ok, 1 evm_reverted, 2 forbidden)"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The GenVM host protocol, both ends of it.
 //!
 //! GenVM asks, the host answers, strictly in order on one byte stream: a request is a method id and that method's
-//! fields, an answer a status byte and what was asked for. There is no framing and no greeting.
+//! fields, an answer a status byte and what was asked for. There is no framing and no greeting; which [`Protocol`] is spoken both
+//! ends have to be told.
 //!
 //! - [`HostClient`] is GenVM's end, over any `Read + Write`.
 //! - [`serve_blocking`] and [`serve()`] are the host's end: they decode requests and put them to a
@@ -34,6 +35,7 @@ mod routed;
 mod serve;
 mod shared;
 mod state;
+mod terms;
 mod types;
 
 pub use batch::{Batch, SlotRead};
@@ -51,4 +53,5 @@ pub use state::{
     Delta, Deployment, Environment, EthReplies, EthSend, Event, Execution, HostState, Message, NondetResult, Outcome,
     Role,
 };
+pub use terms::Protocol;
 pub use types::{Account, LeaderResult, ResultCode, SlotId, Status, StorageMode, U256, UnknownByte};

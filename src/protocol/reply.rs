@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::codec::{check_fuel, check_length};
 use super::error::ProtocolError;
 use super::limits::Limits;
-use super::method::Method;
+use super::method::{Method, Revision};
 use super::types::{LeaderResult, ResultCode, Status, U256, UnknownByte};
 
 /// What a call of any method brings back, when it is not made by the method of its name.
@@ -16,14 +16,14 @@ use super::types::{LeaderResult, ResultCode, Status, U256, UnknownByte};
 pub enum Reply {
     /// It was done; there is nothing more to say.
     Done,
-    /// `get_calldata`, `storage_read`, `eth_call`: bytes.
+    /// `get_calldata`, `storage_read`, `eth_call`, `resolve_callcontract_executor`, `run_nested`: bytes.
     Bytes(Vec<u8>),
     /// `get_leader_nondet_result`
     Leader(LeaderResult),
     /// `get_balance`
     Balance(U256),
     /// `remaining_fuel_as_gen`
-    Fuel(u64),
+    Fuel(U256),
 }
 
 /// Why there is no reply.
@@ -48,6 +48,7 @@ impl From<ProtocolError> for Fault {
 /// The stream that replies come from, and the one on its way in.
 pub(super) struct Replies<S> {
     pub(super) stream: S,
+    pub(super) revision: Revision,
     pub(super) limits: Limits,
     buffer: Box<[u8]>,
     /// The part of `buffer` that was read from the stream and is not used up; empty between calls.
@@ -57,8 +58,8 @@ pub(super) struct Replies<S> {
 }
 
 impl<S> Replies<S> {
-    pub(super) fn new(stream: S, limits: Limits) -> Self {
-        Self { stream, limits, buffer: vec![0; BUFFER].into_boxed_slice(), received: 0..0, ahead: false }
+    pub(super) fn new(stream: S, revision: Revision, limits: Limits) -> Self {
+        Self { stream, revision, limits, buffer: vec![0; BUFFER].into_boxed_slice(), received: 0..0, ahead: false }
     }
 }
 
@@ -66,7 +67,10 @@ impl<S: Read> Replies<S> {
     /// The answer to any method; `length` is what a `storage_read` asked for.
     pub(super) fn reply(&mut self, method: Method, length: u32) -> Result<Reply, Fault> {
         Ok(match method {
-            Method::GetCalldata | Method::EthCall => Reply::Bytes(self.slice(method)?),
+            Method::GetCalldata | Method::EthCall | Method::ResolveCallcontractExecutor => {
+                Reply::Bytes(self.slice(method)?)
+            }
+            Method::RunNested => Reply::Bytes(self.bare_slice(method)?),
             Method::StorageRead => {
                 self.status(method, length as usize)?;
                 Reply::Bytes(self.growing(method, length)?)
@@ -78,7 +82,7 @@ impl<S: Read> Replies<S> {
                 self.acknowledgement(method)?;
                 Reply::Done
             }
-            Method::ConsumeFuel => Reply::Done,
+            Method::ConsumeFuel | Method::NotifyNondetDisagreement => Reply::Done,
             Method::StorageWrite
             | Method::PostNondetResult
             | Method::PostMessage
@@ -95,7 +99,7 @@ impl<S: Read> Replies<S> {
     /// the buffer stays in the stream, for [`exact`](Self::exact) to put where it belongs.
     #[inline]
     pub(super) fn status(&mut self, method: Method, follows: usize) -> Result<(), Fault> {
-        match Status::try_from(self.first(method, "status", follows)?) {
+        match self.revision.status(self.first(method, "status", follows)?) {
             Ok(Status::Ok) => Ok(()),
             Ok(status) => Err(self.end(method).err().unwrap_or(Fault::Status(status))),
             Err(source) => Err(ProtocolError::UnknownByte { method, field: "status", source }.into()),
@@ -120,6 +124,11 @@ impl<S: Read> Replies<S> {
 
     pub(super) fn slice(&mut self, method: Method) -> Result<Vec<u8>, Fault> {
         self.status(method, self.buffer.len() - 1)?;
+        self.bare_slice(method)
+    }
+
+    /// A slice without a status in front of it.
+    pub(super) fn bare_slice(&mut self, method: Method) -> Result<Vec<u8>, Fault> {
         let length = self.length(method)?;
         self.growing(method, length)
     }
@@ -147,10 +156,18 @@ impl<S: Read> Replies<S> {
         self.array(method, "balance").map(U256)
     }
 
-    pub(super) fn fuel(&mut self, method: Method) -> Result<u64, Fault> {
-        self.status(method, 8)?;
-        let fuel = self.array(method, "fuel").map(u64::from_le_bytes)?;
-        Ok(check_fuel(method, fuel)?)
+    pub(super) fn fuel(&mut self, method: Method) -> Result<U256, Fault> {
+        match self.revision {
+            Revision::One => {
+                self.status(method, 8)?;
+                let fuel = self.array(method, "fuel").map(u64::from_le_bytes)?;
+                Ok(check_fuel(method, fuel.into())?.into())
+            }
+            Revision::Two => {
+                self.status(method, 32)?;
+                self.array(method, "fuel").map(U256)
+            }
+        }
     }
 
     /// The reply is complete: nobody asked for more, unless it was asked for ahead.

@@ -21,11 +21,11 @@ use super::reply::Reply;
 /// # use genvm_transport::protocol::*;
 /// # let (main, mut node) = UnixStream::pair()?;
 /// # let mut execution = HostState::new().begin(Environment { fuel: 7, ..Environment::default() });
-/// # thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+/// # thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::ONE));
 /// # let (evm, mut node) = UnixStream::pair()?;
 /// # let replies = EthReplies::InOrder([b"seen".to_vec()].into());
 /// # let mut execution = HostState::new().begin(Environment { eth_replies: replies, ..Environment::default() });
-/// # thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+/// # thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::ONE));
 /// let mut hosts = RoutedClient::new(HostClient::new(main));
 /// hosts.route([Method::EthCall, Method::EthSend], HostClient::new(evm));
 ///

@@ -18,6 +18,7 @@ use super::error::{Answer, HandlerError, ProtocolError, ServeError};
 use super::handler::{BlockingHostHandler, HostHandler};
 use super::limits::Limits;
 use super::method::{Method, Revision};
+use super::terms::Protocol;
 use super::types::{Account, LeaderResult, SlotId, Status, StorageMode};
 
 /// How a connection ended that was served to its end.
@@ -30,27 +31,44 @@ pub enum Served {
 }
 
 macro_rules! serve {
-    ($answer:ident, $stream:ident, $handler:ident, $limits:ident, [$($await:tt)*]) => {{
+    ($answer:ident, $stream:ident, $handler:ident, $protocol:ident, [$($await:tt)*]) => {{
+        let Protocol { revision, limits, hello } = $protocol;
+        // What is still to come of it.
+        let mut hello = &hello[..];
+        let mut finished = false;
         let mut input = InputBuffer::new();
         let mut output = Vec::new();
         let mut unflushed = false;
         let served = loop {
-            let at_end = match decode(Revision::One, input.unread(), $limits) {
+            if !hello.is_empty() {
+                let matched = hello.iter().zip(input.unread()).take_while(|(agreed, came)| agreed == came).count();
+                if matched < hello.len().min(input.unread().len()) {
+                    break Err(no_hello($protocol, hello.len() - matched));
+                }
+                input.consume(matched);
+                hello = &hello[matched..];
+            }
+            let at_end = match decode(*revision, input.unread(), limits) {
+                _ if !hello.is_empty() && hello.len() < $protocol.hello.len() => Err(no_hello($protocol, hello.len())),
                 Ok(Decoded::Complete { request, consumed }) => {
                     let method = request.method();
-                    if let Err(error) = $answer($stream, $handler, $limits, request, &mut output) $($await)* {
+                    if let Err(error) = $answer($stream, $handler, $protocol, request, &mut output) $($await)* {
                         break Err(error);
                     }
                     input.consume(consumed);
                     unflushed = true;
                     if method == Method::ConsumeResult {
-                        break Ok(Served::Finished);
+                        finished = true;
+                        if *revision == Revision::One {
+                            break Ok(Served::Finished);
+                        }
                     }
                     continue;
                 }
                 Ok(Decoded::Partial { method, field, missing }) => {
                     Err(ProtocolError::Truncated { method, field, missing: missing as u64 }.into())
                 }
+                Ok(Decoded::Empty) if finished => Ok(Served::Finished),
                 Ok(Decoded::Empty) => Ok(Served::Closed),
                 Err(error) => break Err(error.into()),
             };
@@ -83,27 +101,34 @@ macro_rules! serve {
     }};
 }
 
-/// Serves one connection on this thread until GenVM hands over its result or closes.
+/// The client's first bytes are not those agreed on; `missing` of them did not come.
+#[cold]
+fn no_hello(protocol: &Protocol, missing: usize) -> ServeError {
+    let expected = protocol.hello.len();
+    ProtocolError::Hello { expected, matched: expected - missing }.into()
+}
+
+/// Serves one connection on this thread until GenVM hands over its result or closes; at revision 2 until it closes.
 ///
 /// A panic in the handler unwinds through here; drop the stream then, and GenVM sees it closed.
 pub fn serve_blocking<S: Read + Write, H: BlockingHostHandler + ?Sized>(
     stream: &mut S,
     handler: &mut H,
-    limits: &Limits,
+    protocol: &Protocol,
 ) -> Result<Served, ServeError> {
-    serve!(answer_blocking, stream, handler, limits, [])
+    serve!(answer_blocking, stream, handler, protocol, [])
 }
 
-/// Serves one connection on a tokio task until GenVM hands over its result or closes.
+/// Serves one connection on a tokio task until GenVM hands over its result or closes; at revision 2 until it closes.
 ///
 /// # Cancel safety
 /// Not cancel safe: a dropped future may have read requests that nobody will answer. Drop the stream with it.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send, H: HostHandler + ?Sized>(
     stream: &mut S,
     handler: &mut H,
-    limits: &Limits,
+    protocol: &Protocol,
 ) -> Result<Served, ServeError> {
-    serve!(answer_async, stream, handler, limits, [.await])
+    serve!(answer_async, stream, handler, protocol, [.await])
 }
 
 macro_rules! answer {
@@ -113,19 +138,21 @@ macro_rules! answer {
         $($async)? fn $name<S: $($stream)*, H: $handler + ?Sized>(
             stream: &mut S,
             handler: &mut H,
-            limits: &Limits,
+            protocol: &Protocol,
             request: Request<'_>,
             output: &mut Vec<u8>,
         ) -> Result<(), ServeError> {
+            let Protocol { revision, limits, .. } = protocol;
+            let revision = *revision;
             let method = request.method();
             let bulk = match request {
-                Request::GetCalldata => slice(method, handler.get_calldata() $($await)*, limits, output)?,
+                Request::GetCalldata => slice(revision, method, handler.get_calldata() $($await)*, limits, output)?,
                 Request::StorageRead { mode, account, slot, index, length } => {
                     let mut done = 0;
                     loop {
                         let start = output.len();
                         if done == 0 {
-                            output.push(Status::Ok as u8);
+                            output.push(OK);
                         }
                         let data = output.len();
                         let piece = (length - done).min(PIECE);
@@ -136,7 +163,7 @@ macro_rules! answer {
                             if done > 0 {
                                 return Err(unanswerable(method, error));
                             }
-                            refuse(method, error, output)?;
+                            refuse(revision, method, error, output)?;
                             break Bulk::NONE;
                         }
                         done += piece;
@@ -148,7 +175,7 @@ macro_rules! answer {
                     }
                 }
                 Request::StorageWrite { slot, index, data } => {
-                    status(method, handler.storage_write(&slot, index, data) $($await)*, output)?
+                    status(revision, method, handler.storage_write(&slot, index, data) $($await)*, output)?
                 }
                 Request::ConsumeResult { code, data } => {
                     handler.consume_result(code, data) $($await)* .map_err(|error| unanswerable(method, error))?;
@@ -156,37 +183,55 @@ macro_rules! answer {
                     Bulk::NONE
                 }
                 Request::GetLeaderNondetResult { call_no } => {
-                    leader_result(method, handler.get_leader_nondet_result(call_no) $($await)*, limits, output)?
+                    leader_result(revision, method, handler.get_leader_nondet_result(call_no) $($await)*, limits, output)?
                 }
                 Request::PostNondetResult { call_no, result } => {
-                    status(method, handler.post_nondet_result(call_no, result) $($await)*, output)?
+                    status(revision, method, handler.post_nondet_result(call_no, result) $($await)*, output)?
                 }
                 Request::PostMessage { account, calldata, data } => {
-                    status(method, handler.post_message(&account, calldata, data) $($await)*, output)?
+                    status(revision, method, handler.post_message(&account, calldata, data) $($await)*, output)?
                 }
                 Request::PostEvent { topics, blob } => {
-                    status(method, handler.post_event(topics, blob) $($await)*, output)?
+                    status(revision, method, handler.post_event(topics, blob) $($await)*, output)?
                 }
                 Request::ConsumeFuel { gas } => {
                     handler.consume_fuel(gas) $($await)* .map_err(|error| unanswerable(method, error))?;
                     Bulk::NONE
                 }
                 Request::DeployContract { calldata, code, data } => {
-                    status(method, handler.deploy_contract(calldata, code, data) $($await)*, output)?
+                    status(revision, method, handler.deploy_contract(calldata, code, data) $($await)*, output)?
                 }
                 Request::EthCall { account, calldata } => {
-                    slice(method, handler.eth_call(&account, calldata) $($await)*, limits, output)?
+                    slice(revision, method, handler.eth_call(&account, calldata) $($await)*, limits, output)?
                 }
                 Request::EthSend { account, calldata, data } => {
-                    status(method, handler.eth_send(&account, calldata, data) $($await)*, output)?
+                    status(revision, method, handler.eth_send(&account, calldata, data) $($await)*, output)?
                 }
                 Request::GetBalance { account } => {
-                    value(method, handler.get_balance(&account) $($await)* .map(|balance| balance.0), output)?
+                    value(revision, method, handler.get_balance(&account) $($await)* .map(|balance| balance.0), output)?
                 }
                 Request::RemainingFuelAsGen => {
                     let fuel = handler.remaining_fuel_as_gen() $($await)*;
-                    let fuel = fuel.and_then(|fuel| check_fuel(method, fuel).map_err(HandlerError::failed));
-                    value(method, fuel.map(u64::to_le_bytes), output)?
+                    match revision {
+                        Revision::One => {
+                            let fuel = fuel.and_then(|fuel| check_fuel(method, fuel).map_err(HandlerError::failed));
+                            value(revision, method, fuel.map(u64::to_le_bytes), output)?
+                        }
+                        Revision::Two => value(revision, method, fuel.map(|fuel| fuel.0), output)?,
+                    }
+                }
+                Request::NotifyNondetDisagreement { call_no } => {
+                    let noted = handler.notify_nondet_disagreement(call_no) $($await)*;
+                    noted.map_err(|error| unanswerable(method, error))?;
+                    Bulk::NONE
+                }
+                Request::ResolveCallcontractExecutor { account, mode, advisory_major } => {
+                    let executor = handler.resolve_callcontract_executor(&account, mode, advisory_major) $($await)*;
+                    slice(revision, method, executor, limits, output)?
+                }
+                Request::RunNested { data } => {
+                    let result = handler.run_nested(data) $($await)* .map_err(|error| unanswerable(method, error))?;
+                    prefixed(method, &[], &[], result, limits, output)?
                 }
             };
             if !bulk.0.is_empty() || output.len() > OUTPUT {
@@ -223,46 +268,61 @@ impl Bulk {
     const NONE: Self = Self(Vec::new());
 }
 
-fn status(method: Method, answer: Answer<()>, output: &mut Vec<u8>) -> Result<Bulk, ServeError> {
-    value(method, answer.map(|()| []), output)
+fn status(revision: Revision, method: Method, answer: Answer<()>, output: &mut Vec<u8>) -> Result<Bulk, ServeError> {
+    value(revision, method, answer.map(|()| []), output)
 }
 
-fn value<const N: usize>(method: Method, answer: Answer<[u8; N]>, output: &mut Vec<u8>) -> Result<Bulk, ServeError> {
+fn value<const N: usize>(
+    revision: Revision,
+    method: Method,
+    answer: Answer<[u8; N]>,
+    output: &mut Vec<u8>,
+) -> Result<Bulk, ServeError> {
     match answer {
         Ok(value) => {
-            output.push(Status::Ok as u8);
+            output.push(OK);
             output.extend_from_slice(&value);
         }
-        Err(error) => refuse(method, error, output)?,
+        Err(error) => refuse(revision, method, error, output)?,
     }
     Ok(Bulk::NONE)
 }
 
-fn slice(method: Method, answer: Answer<Vec<u8>>, limits: &Limits, output: &mut Vec<u8>) -> Result<Bulk, ServeError> {
+fn slice(
+    revision: Revision,
+    method: Method,
+    answer: Answer<Vec<u8>>,
+    limits: &Limits,
+    output: &mut Vec<u8>,
+) -> Result<Bulk, ServeError> {
     match answer {
-        Ok(data) => prefixed(method, &[], data, limits, output),
-        Err(error) => refuse(method, error, output).map(|()| Bulk::NONE),
+        Ok(data) => prefixed(method, &[OK], &[], data, limits, output),
+        Err(error) => refuse(revision, method, error, output).map(|()| Bulk::NONE),
     }
 }
 
 fn leader_result(
+    revision: Revision,
     method: Method,
     answer: Answer<LeaderResult>,
     limits: &Limits,
     output: &mut Vec<u8>,
 ) -> Result<Bulk, ServeError> {
     let status = match answer {
-        Ok(LeaderResult::Result { code, data }) => return prefixed(method, &[code as u8], data, limits, output),
+        Ok(LeaderResult::Result { code, data }) => {
+            return prefixed(method, &[OK], &[code as u8], data, limits, output);
+        }
         Ok(LeaderResult::IAmLeader) => Status::IAmLeader.into(),
         Ok(LeaderResult::Absent) => Status::Absent.into(),
         Err(error) => error,
     };
-    refuse(method, status, output).map(|()| Bulk::NONE)
+    refuse(revision, method, status, output).map(|()| Bulk::NONE)
 }
 
-/// Appends `ok` and a slice made of `first` and `data`; long data is handed back instead of copied.
+/// Appends `status` and a slice made of `first` and `data`; long data is handed back instead of copied.
 fn prefixed(
     method: Method,
+    status: &[u8],
     first: &[u8],
     data: Vec<u8>,
     limits: &Limits,
@@ -270,7 +330,7 @@ fn prefixed(
 ) -> Result<Bulk, ServeError> {
     let length = check_length(method, "answer", (first.len() + data.len()) as u64, limits)
         .map_err(|error| ServeError::Handler { method, source: error.into() })?;
-    output.push(Status::Ok as u8);
+    output.extend_from_slice(status);
     output.extend_from_slice(&length.to_le_bytes());
     output.extend_from_slice(first);
     if data.len() > PIECE as usize {
@@ -280,10 +340,10 @@ fn prefixed(
     Ok(Bulk::NONE)
 }
 
-fn refuse(method: Method, error: HandlerError, output: &mut Vec<u8>) -> Result<(), ServeError> {
+fn refuse(revision: Revision, method: Method, error: HandlerError, output: &mut Vec<u8>) -> Result<(), ServeError> {
     match error {
-        HandlerError::Status(status) if status != Status::Ok => {
-            output.push(status as u8);
+        HandlerError::Status(status) if status != Status::Ok && revision.status_byte(status).is_some() => {
+            output.extend(revision.status_byte(status));
             Ok(())
         }
         error => Err(unanswerable(method, error)),
@@ -296,6 +356,9 @@ fn unanswerable(method: Method, error: HandlerError) -> ServeError {
         HandlerError::Failed(source) => ServeError::Handler { method, source },
     }
 }
+
+/// The status of all that went well, at every revision.
+const OK: u8 = 0;
 
 /// A `storage_read` is answered in pieces of at most this many bytes: memory must not follow a length that the peer
 /// merely announced.

@@ -20,7 +20,7 @@ use super::client::HostClient;
 /// # use genvm_transport::protocol::*;
 /// # let (genvm, mut node) = UnixStream::pair()?;
 /// # let mut execution = HostState::new().begin(Environment { fuel: 7, ..Environment::default() });
-/// # thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+/// # thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::ONE));
 /// let client = SharedClient::new(HostClient::new(genvm));
 /// let other = client.clone();
 /// let fuel = thread::spawn(move || other.with(|client| client.remaining_fuel_as_gen()));

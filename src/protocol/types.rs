@@ -58,6 +58,24 @@ impl From<u64> for U256 {
     }
 }
 
+impl U256 {
+    /// The number, if it is small enough.
+    pub fn to_u64(self) -> Option<u64> {
+        let (low, high) = self.0.split_first_chunk().expect("32 bytes are more than 8");
+        high.iter().all(|byte| *byte == 0).then(|| u64::from_le_bytes(*low))
+    }
+}
+
+impl fmt::Display for U256 {
+    /// Decimal up to 2^64, hexadecimal beyond.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_u64() {
+            Some(number) => number.fmt(f),
+            None => hex(f, "", self.0.iter().rev()),
+        }
+    }
+}
+
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hex(f, "Account", self.0.iter())
@@ -78,9 +96,10 @@ impl fmt::Debug for U256 {
 }
 
 fn hex<'a>(f: &mut fmt::Formatter<'_>, name: &str, bytes: impl Iterator<Item = &'a u8>) -> fmt::Result {
-    write!(f, "{name}(0x")?;
+    let (open, close) = if name.is_empty() { ("", "") } else { ("(", ")") };
+    write!(f, "{name}{open}0x")?;
     bytes.into_iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-    f.write_str(")")
+    f.write_str(close)
 }
 
 /// A byte that stands for nothing in its enum.
@@ -149,19 +168,42 @@ byte_enum! {
     }
 }
 
-byte_enum! {
-    /// How the host answers; on anything but `Ok` nothing follows the status byte.
-    Status ("status", "0 ok, 1 absent, 2 forbidden, 3 i_am_leader, 4 out_of_storage_gas") {
-        /// Done; what the method answers follows.
-        Ok = 0 "ok",
-        /// There is no such thing.
-        Absent = 1 "absent",
-        /// This execution may not do that.
-        Forbidden = 2 "forbidden",
-        /// This node is the leader: there is no leader's result to be had.
-        IAmLeader = 3 "i_am_leader",
-        /// The write would cost more than the execution may spend on storage.
-        OutOfStorageGas = 4 "out_of_storage_gas",
+/// How the host answers; on anything but `Ok` nothing follows. Which byte stands for it is the
+/// [revision](super::Revision::status_byte)'s business, and not each has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Done; what the method answers follows.
+    Ok,
+    /// There is no such thing.
+    Absent,
+    /// This execution may not do that.
+    Forbidden,
+    /// This node is the leader: there is no leader's result to be had.
+    IAmLeader,
+    /// The write would cost more than the execution may spend on storage.
+    OutOfStorageGas,
+    /// The EVM contract reverted.
+    EvmReverted,
+}
+
+impl Status {
+    /// Its name in the protocol.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Absent => "absent",
+            Self::Forbidden => "forbidden",
+            Self::IAmLeader => "i_am_leader",
+            Self::OutOfStorageGas => "out_of_storage_gas",
+            Self::EvmReverted => "evm_reverted",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -203,13 +245,19 @@ mod tests {
     fn bytes_convert_both_ways_and_nothing_else_does() {
         for byte in 0..=u8::MAX {
             assert_eq!(StorageMode::try_from(byte).map(|mode| mode as u8).ok(), (byte < 3).then_some(byte));
-            assert_eq!(Status::try_from(byte).map(|status| status as u8).ok(), (byte < 5).then_some(byte));
             assert_eq!(ResultCode::try_from(byte).map(|code| code as u8).ok(), (byte < 4).then_some(byte));
         }
         assert_eq!(
-            Status::try_from(9).unwrap_err().to_string(),
-            "9 is no status (expected 0 ok, 1 absent, 2 forbidden, 3 i_am_leader, 4 out_of_storage_gas)"
+            StorageMode::try_from(9).unwrap_err().to_string(),
+            "9 is no storage mode (expected 0 default, 1 latest_final, 2 latest_non_final)"
         );
+    }
+
+    #[test]
+    fn numbers_are_shown_and_converted() {
+        let large = U256(std::array::from_fn(|place| (place == 8).into()));
+        assert_eq!((U256::from(70).to_string(), U256::from(70).to_u64()), ("70".to_owned(), Some(70)));
+        assert_eq!((large.to_string(), large.to_u64()), (format!("0x{}01{}", "00".repeat(23), "00".repeat(8)), None));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::protocol::{Account, CallError, Delta, HostClient, Method, ProtocolErr
 /// use std::thread;
 ///
 /// use genvm_transport::protocol::{
-///     Account, Environment, HostClient, HostState, Limits, ResultCode, SlotId, StorageMode, serve_blocking,
+///     Account, Environment, HostClient, HostState, Protocol, ResultCode, SlotId, StorageMode, serve_blocking,
 /// };
 /// use genvm_transport::storage::{CacheOptions, PageCache, WriteMode};
 ///
@@ -29,7 +29,7 @@ use crate::protocol::{Account, CallError, Delta, HostClient, Method, ProtocolErr
 ///
 /// let state = HostState::new();
 /// let mut execution = state.begin(Environment { account: contract, ..Environment::default() });
-/// let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Limits::default()));
+/// let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::ONE));
 ///
 /// let options = CacheOptions::default().with_writes(WriteMode::Deferred);
 /// let mut storage = PageCache::new(HostClient::new(genvm), contract, options);

@@ -16,6 +16,13 @@
 //!   others fail with [`Dead`](crate::protocol::CallError::Dead).
 //! - Memory is bounded by [`CacheOptions`], not by what the contract does.
 //!
+//! # Revision 2
+//!
+//! Its hosts take no writes: GenVM hands them over in the result. With writes deferred reads see them as ever;
+//! [`deltas`](PageCache::deltas) are what GenVM puts into the result, which then goes straight to the
+//! [client](PageCache::client_mut). [`flush_writes`](PageCache::flush_writes), [`finish`](PageCache::finish) and writes sent through
+//! are refused: that the revision has no `storage_write` is the reason they give.
+//!
 //! # What it does not do
 //!
 //! It caches storage, no balances and no answers to EVM calls. It belongs to one execution and one thread at a time. A

@@ -15,6 +15,7 @@ pub const JSON: &str = r#"{"on":"é"}"#;
 
 /// A request and its answer, byte for byte.
 pub struct Golden {
+    pub protocol: Protocol,
     pub name: &'static str,
     pub request: Vec<u8>,
     pub decoded: Request<'static>,
@@ -25,10 +26,16 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-/// All 14, in the order of their ids.
+/// Those of both revisions.
+pub fn both() -> Vec<Golden> {
+    golden().into_iter().chain(golden_two()).collect()
+}
+
+/// All 14 of revision 1, in the order of their ids.
 pub fn golden() -> Vec<Golden> {
     let (a, s, json) = (&[0xaa; 20][..], &[0x55; 32][..], b"\x0b\0\0\0{\"on\":\"\xc3\xa9\"}" as &[u8]);
     let golden = |name, decoded, request: &[&[u8]], answer: &[&[u8]]| Golden {
+        protocol: Protocol::ONE,
         name,
         request: join(request),
         decoded,
@@ -86,7 +93,7 @@ pub fn golden() -> Vec<Golden> {
         ),
         golden(
             "consume_fuel",
-            Request::ConsumeFuel { gas: 0x0807_0605_0403_0201 },
+            Request::ConsumeFuel { gas: 0x0807_0605_0403_0201.into() },
             &[b"\x08", b"\x01\x02\x03\x04\x05\x06\x07\x08"],
             &[],
         ),
@@ -118,6 +125,75 @@ pub fn golden() -> Vec<Golden> {
     ]
 }
 
+/// All 9 of revision 2, in the order of their ids.
+pub fn golden_two() -> Vec<Golden> {
+    let (a, s) = (&[0xaa; 20][..], &[0x55; 32][..]);
+    let golden = |name, decoded, request: &[&[u8]], answer: &[&[u8]]| Golden {
+        protocol: Protocol::TWO,
+        name,
+        request: join(request),
+        decoded,
+        answer: join(answer),
+    };
+    let gas = U256(std::array::from_fn(|place| place as u8 + 1));
+    vec![
+        golden(
+            "storage_read",
+            Request::StorageRead {
+                mode: StorageMode::LatestFinal,
+                account: ACCOUNT,
+                slot: SLOT,
+                index: 0x0403_0201,
+                length: 5,
+            },
+            &[b"\x00", b"\x01", a, s, b"\x01\x02\x03\x04", b"\x05\0\0\0"],
+            &[b"\x00", b"\x01\x02\x03\x04\x05"],
+        ),
+        golden("consume_fuel", Request::ConsumeFuel { gas }, &[b"\x01", &gas.0], &[]),
+        golden(
+            "eth_call",
+            Request::EthCall { account: ACCOUNT, calldata: b"cd" },
+            &[b"\x02", a, b"\x02\0\0\0", b"cd"],
+            &[b"\x00", b"\x05\0\0\0", b"reply"],
+        ),
+        golden("get_balance", Request::GetBalance { account: ACCOUNT }, &[b"\x03", a], &[b"\x00", &[0x99; 32]]),
+        golden(
+            "remaining_fuel_as_gen",
+            Request::RemainingFuelAsGen,
+            &[b"\x04"],
+            &[b"\x00", b"\xff\xff\xff\xff\xff\xff\x1f\x00", &[0; 24]],
+        ),
+        golden(
+            "notify_nondet_disagreement",
+            Request::NotifyNondetDisagreement { call_no: 0x0807_0605 },
+            &[b"\x05", b"\x05\x06\x07\x08"],
+            &[],
+        ),
+        golden(
+            "consume_result",
+            Request::ConsumeResult { code: ResultCode::UserError, data: b"no" },
+            &[b"\x06", b"\x03\0\0\0", b"\x01", b"no"],
+            &[b"\x00"],
+        ),
+        golden(
+            "resolve_callcontract_executor",
+            Request::ResolveCallcontractExecutor {
+                account: ACCOUNT,
+                mode: StorageMode::LatestNonFinal,
+                advisory_major: 3,
+            },
+            &[b"\x07", a, b"\x02", b"\x03"],
+            &[b"\x00", b"\x03\0\0\0", b"v03"],
+        ),
+        golden(
+            "run_nested",
+            Request::RunNested { data: b"inner" },
+            &[b"\x08", b"\x05\0\0\0", b"inner"],
+            &[b"\x06\0\0\0", b"nested"],
+        ),
+    ]
+}
+
 /// Makes the call that `request` stands for; what came back, as text.
 pub fn call<S: Read + Write>(client: &mut HostClient<S>, request: &Request<'_>) -> Result<String, CallError> {
     Ok(match *request {
@@ -143,7 +219,12 @@ pub fn call<S: Read + Write>(client: &mut HostClient<S>, request: &Request<'_>) 
         Request::EthSend { account, calldata, data } => format!("{:?}", client.eth_send(&account, calldata, data)?),
         Request::GetBalance { account } => format!("{:?}", client.get_balance(&account)?),
         Request::RemainingFuelAsGen => format!("{:?}", client.remaining_fuel_as_gen()?),
-        _ => unreachable!("revision 1 has no other"),
+        Request::NotifyNondetDisagreement { call_no } => format!("{:?}", client.notify_nondet_disagreement(call_no)?),
+        Request::ResolveCallcontractExecutor { account, mode, advisory_major } => {
+            format!("{:?}", client.resolve_callcontract_executor(&account, mode, advisory_major)?)
+        }
+        Request::RunNested { data } => format!("{:?}", client.run_nested(data)?),
+        _ => unreachable!("no revision has another"),
     })
 }
 
@@ -156,8 +237,10 @@ pub fn expected(method: Method) -> String {
             format!("{:?}", LeaderResult::Result { code: ResultCode::VmError, data: b"vm!".to_vec() })
         }
         Method::EthCall => format!("{:?}", b"reply"),
+        Method::ResolveCallcontractExecutor => format!("{:?}", b"v03"),
+        Method::RunNested => format!("{:?}", b"nested"),
         Method::GetBalance => format!("{:?}", U256([0x99; 32])),
-        Method::RemainingFuelAsGen => format!("{MAX_FUEL_AS_GEN:?}"),
+        Method::RemainingFuelAsGen => format!("{:?}", U256::from(MAX_FUEL_AS_GEN)),
         _ => "()".to_owned(),
     }
 }
@@ -304,7 +387,7 @@ macro_rules! golden_host {
             $($async)? fn post_event(&mut self, topics: &[[u8; 32]], blob: &[u8]) -> Answer<()> {
                 self.answer(Request::PostEvent { topics, blob }, ())
             }
-            $($async)? fn consume_fuel(&mut self, gas: u64) -> Answer<()> {
+            $($async)? fn consume_fuel(&mut self, gas: U256) -> Answer<()> {
                 self.answer(Request::ConsumeFuel { gas }, ())
             }
             $($async)? fn deploy_contract(&mut self, calldata: &[u8], code: &[u8], data: &str) -> Answer<()> {
@@ -319,8 +402,23 @@ macro_rules! golden_host {
             $($async)? fn get_balance(&mut self, account: &Account) -> Answer<U256> {
                 self.answer(Request::GetBalance { account: *account }, U256([0x99; 32]))
             }
-            $($async)? fn remaining_fuel_as_gen(&mut self) -> Answer<u64> {
-                self.answer(Request::RemainingFuelAsGen, MAX_FUEL_AS_GEN)
+            $($async)? fn remaining_fuel_as_gen(&mut self) -> Answer<U256> {
+                self.answer(Request::RemainingFuelAsGen, MAX_FUEL_AS_GEN.into())
+            }
+            $($async)? fn notify_nondet_disagreement(&mut self, call_no: u32) -> Answer<()> {
+                self.answer(Request::NotifyNondetDisagreement { call_no }, ())
+            }
+            $($async)? fn resolve_callcontract_executor(
+                &mut self,
+                account: &Account,
+                mode: StorageMode,
+                advisory_major: u8,
+            ) -> Answer<Vec<u8>> {
+                let request = Request::ResolveCallcontractExecutor { account: *account, mode, advisory_major };
+                self.answer(request, b"v03".to_vec())
+            }
+            $($async)? fn run_nested(&mut self, data: &[u8]) -> Answer<Vec<u8>> {
+                self.answer(Request::RunNested { data }, b"nested".to_vec())
             }
         }
     };

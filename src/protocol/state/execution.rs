@@ -159,7 +159,8 @@ macro_rules! implement {
                 Ok(())
             }
 
-            $($async)? fn consume_fuel(&mut self, gas: u64) -> Answer<()> {
+            $($async)? fn consume_fuel(&mut self, gas: U256) -> Answer<()> {
+                let gas = gas.to_u64().unwrap_or(u64::MAX);
                 self.outcome.fuel_used = self.outcome.fuel_used.saturating_add(gas);
                 Ok(())
             }
@@ -176,7 +177,7 @@ macro_rules! implement {
                     EthReplies::InOrder(replies) => replies.pop_front(),
                     EthReplies::ByAccount(replies) => replies.get(account).cloned(),
                 }
-                .ok_or(Status::Absent.into())
+                .ok_or(self.environment.no_eth_reply.into())
             }
 
             $($async)? fn eth_send(&mut self, account: &Account, calldata: &[u8], data: &str) -> Answer<()> {
@@ -189,8 +190,28 @@ macro_rules! implement {
                 Ok(self.base.balance(account))
             }
 
-            $($async)? fn remaining_fuel_as_gen(&mut self) -> Answer<u64> {
-                Ok(self.environment.fuel.saturating_sub(self.outcome.fuel_used).min(MAX_FUEL_AS_GEN))
+            $($async)? fn remaining_fuel_as_gen(&mut self) -> Answer<U256> {
+                Ok(self.environment.fuel.saturating_sub(self.outcome.fuel_used).min(MAX_FUEL_AS_GEN).into())
+            }
+
+            $($async)? fn notify_nondet_disagreement(&mut self, call_no: u32) -> Answer<()> {
+                self.outcome.disagreements.push(call_no);
+                Ok(())
+            }
+
+            $($async)? fn resolve_callcontract_executor(
+                &mut self,
+                account: &Account,
+                _mode: StorageMode,
+                _advisory_major: u8,
+            ) -> Answer<Vec<u8>> {
+                self.environment.executors.get(account).cloned().ok_or(Status::Forbidden.into())
+            }
+
+            $($async)? fn run_nested(&mut self, data: &[u8]) -> Answer<Vec<u8>> {
+                self.outcome.nested.push(data.to_vec());
+                let result = self.environment.nested_results.pop_front();
+                result.ok_or_else(|| HandlerError::failed("there is no further result of a nested execution"))
             }
 
             $($($more)*)?

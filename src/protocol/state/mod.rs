@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 pub use self::delta::Delta;
 pub use self::execution::Execution;
 use self::world::World;
-use super::types::{Account, ResultCode, SlotId, StorageMode, U256};
+use super::types::{Account, ResultCode, SlotId, Status, StorageMode, U256};
 
 /// The chain's state, shared by all executions. Clones are handles to the same state.
 #[derive(Debug, Clone)]
@@ -105,6 +105,13 @@ pub struct Environment {
     pub role: Role,
     /// Answers to EVM calls. Default: none.
     pub eth_replies: EthReplies,
+    /// What an EVM call is told for which there is no answer. Default: [`Absent`](Status::Absent), which revision 2 does not have;
+    /// it has [`EvmReverted`](Status::EvmReverted).
+    pub no_eth_reply: Status,
+    /// Which executor runs calls into a contract, by its account; others are `forbidden`. Default: none.
+    pub executors: HashMap<Account, Vec<u8>>,
+    /// What nested executions give, one after another; without one the connection ends. Default: none.
+    pub nested_results: VecDeque<Vec<u8>>,
     /// Fuel to start with, in units of gen. Default: 2^64 − 1, of which 2^53 − 1 are shown.
     pub fuel: u64,
     /// How many bytes may be written to storage; a write beyond that is answered `out_of_storage_gas`. Default: any.
@@ -123,6 +130,9 @@ impl Default for Environment {
             calldata: Vec::new(),
             role: Role::Leader,
             eth_replies: EthReplies::default(),
+            no_eth_reply: Status::Absent,
+            executors: HashMap::new(),
+            nested_results: VecDeque::new(),
             fuel: u64::MAX,
             storage_gas: None,
             locked_slots: HashSet::new(),
@@ -140,7 +150,7 @@ pub enum Role {
     Validator(BTreeMap<u32, (ResultCode, Vec<u8>)>),
 }
 
-/// Prepared answers to EVM calls; when there is none, the answer is `absent`.
+/// Prepared answers to EVM calls; when there is none, the answer is [`Environment::no_eth_reply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EthReplies {
     /// The first call gets the first, and so on.
@@ -173,8 +183,12 @@ pub struct Outcome {
     pub deployments: Vec<Deployment>,
     /// The leader's results.
     pub nondet_results: Vec<NondetResult>,
-    /// Fuel used; may exceed what there was.
+    /// Fuel used; may exceed what there was. Stops counting at 2^64 − 1.
     pub fuel_used: u64,
+    /// Nondeterministic blocks for which it got another result than the leader.
+    pub disagreements: Vec<u32>,
+    /// What it asked nested executions to run.
+    pub nested: Vec<Vec<u8>>,
 }
 
 /// A message to another contract.
