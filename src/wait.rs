@@ -154,23 +154,24 @@ impl Backoff {
     }
 }
 
-/// What keeps a task whose operations never have to wait from keeping the others of its runtime from running.
+/// Operations of a task in a row that did not have to wait. Count them, or a task that always has something to do keeps the others of
+/// its runtime from running.
 #[derive(Debug, Default)]
-pub(crate) struct Streak(u32);
+pub struct Streak(u32);
 
 impl Streak {
     /// An operation was ready at once.
-    pub(crate) fn ready(&mut self) {
+    pub fn ready(&mut self) {
         self.0 += 1;
     }
 
     /// An operation had to wait: the others had their turn.
-    pub(crate) fn waited(&mut self) {
+    pub fn waited(&mut self) {
         self.0 = 0;
     }
 
     /// Whether it is time to let others run. Then the streak starts anew, and the task has to wake itself.
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub fn is_over(&mut self) -> bool {
         let over = self.0 >= LONGEST_STREAK;
         if over {
             self.0 = 0;

@@ -31,7 +31,7 @@ use super::reply::Reply;
 ///
 /// let reply = hosts.call(&Request::EthCall { account: Account([1; 20]), calldata: b"" })?; // the second host's
 /// assert_eq!(reply, Reply::Bytes(b"seen".into()));
-/// assert_eq!(hosts.host(Method::RemainingFuelAsGen).remaining_fuel_as_gen()?, 7); // the main one's
+/// assert_eq!(hosts.host(Method::RemainingFuelAsGen).remaining_fuel_as_gen()?, 7.into()); // the main one's
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

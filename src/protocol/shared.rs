@@ -25,7 +25,7 @@ use super::client::HostClient;
 /// let other = client.clone();
 /// let fuel = thread::spawn(move || other.with(|client| client.remaining_fuel_as_gen()));
 /// client.with(|client| client.get_balance(&Account([1; 20])))?;
-/// assert_eq!(fuel.join().unwrap()?, 7);
+/// assert_eq!(fuel.join().unwrap()?, 7.into());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SharedClient<S>(Arc<Mutex<HostClient<S>>>);
