@@ -211,7 +211,7 @@ const LONGEST_STREAK: u32 = 128;
 /// Polls before the clock is looked at for the first time: about 1 µs with the pause instruction.
 const FREE_POLLS: u32 = 32;
 const POLLS_PER_CLOCK: u32 = 16;
-const POLLS_PER_PEER_CHECK: u32 = 1 << 14;
+const POLLS_PER_PEER_CHECK: u32 = 1 << 12;
 const YIELDS_PER_PEER_CHECK: u32 = 1 << 8;
 const _: () = assert!(POLLS_PER_PEER_CHECK.is_power_of_two() && YIELDS_PER_PEER_CHECK.is_power_of_two());
 

@@ -376,6 +376,24 @@ fn every_kind_of_work_is_measured() {
 }
 
 #[test]
+fn rivals_are_rows_like_the_rest() {
+    let _watchdog = watchdog("rivals_are_rows_like_the_rest");
+    let rivals = ["--transports", "tcp,genvm,http-uds,http-tcp", "--placements", "same", "--time", "2"];
+    let works = ["--workloads", "read:32,write:32,read:70000,connect,trace:wizard_of_coin", "--waits", "park,spin"];
+    let rows = csv(&[&rivals[..], &works].concat());
+    // HTTP sleeps, whatever else is asked for.
+    assert_eq!(rows.len(), 5 * (2 * 2 + 2));
+    for row in &rows {
+        let number = |name: &str| row[name].parse::<f64>().unwrap_or_else(|_| panic!("{name} of {row:?}"));
+        assert!(number("errors") == 0.0 && number("calls") > 0.0 && number("p50_ns") > 0.0, "{row:?}");
+    }
+    let (code, _, err) = run(&["compare", "--transports", "http-uds", "--waits", "spin"]);
+    assert!(code == 1 && err.contains("can only sleep"), "{err}");
+    let (code, _, err) = run(&["compare", "--transports", "http-tcp", "--workloads", "ping:32"]);
+    assert!(code == 1 && err.contains("no ping"), "{err}");
+}
+
+#[test]
 fn budgets_and_rings_are_swept_where_they_matter() {
     let _watchdog = watchdog("budgets_and_rings_are_swept_where_they_matter");
     let swept = ["--spin-us", "0.5,2", "--yield-us", "0,20,50", "--ring-kib", "4,64"];

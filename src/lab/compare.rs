@@ -238,6 +238,11 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
         bail!("this process may use one core only, so nothing can be split; choose --placements same");
     }
     let ways = ways(args);
+    for &transport in &args.transports {
+        ensure!(ways.iter().any(|way| way.transport == transport), "{transport} can only sleep; add --waits park");
+        let ping = args.workloads.iter().any(|workload| matches!(workload, Workload::Ping(_)));
+        ensure!(!ping || transport.is_stream(), "{transport} carries calls, no bytes: there is no ping over it");
+    }
     let mut situations: Vec<Situation> = Vec::new();
     for workload in workloads {
         let in_flight: Vec<u32> = args.in_flight.iter().copied().filter(|n| *n == 1 || workload.pipelines()).collect();
@@ -287,7 +292,7 @@ fn ways(args: &CompareArgs) -> Vec<Way> {
     for &host in &args.hosts {
         for &transport in &args.transports {
             let rings = if transport.has_rings() { &rings } else { &no_rings };
-            for &wait in &args.waits {
+            for &wait in args.waits.iter().filter(|wait| transport.waits(**wait)) {
                 let (spins, yields) = if wait == Wait::Adaptive { &budgets } else { &no_budgets };
                 for &ring_kib in rings {
                     for &spin_us in spins {

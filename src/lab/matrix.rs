@@ -22,6 +22,12 @@ pub(super) enum Transport {
     ShmNamed,
     /// TCP over loopback
     Tcp,
+    /// Unix-domain socket, with GenVM's present client: a new buffer of 8 KiB at each turn from writing to reading
+    Genvm,
+    /// REST over HTTP/1.1 with keep-alive, over a Unix-domain socket; sleeping only
+    HttpUds,
+    /// The same over TCP
+    HttpTcp,
 }
 
 impl Transport {
@@ -29,14 +35,26 @@ impl Transport {
         matches!(self, Self::Shm | Self::ShmNamed)
     }
 
+    /// Whether it carries any bytes, not only those of the protocol.
+    pub(super) fn is_stream(self) -> bool {
+        !matches!(self, Self::HttpUds | Self::HttpTcp)
+    }
+
+    /// Whether it waits as `wait` says: an HTTP library waits in its own way, which is to sleep.
+    pub(super) fn waits(self, wait: Wait) -> bool {
+        !matches!(self, Self::HttpUds | Self::HttpTcp) || wait == Wait::Park
+    }
+
     /// An address of this kind for a host whose socket may be at `path`.
     pub(super) fn address(self, path: &Path) -> String {
         let path = path.display();
         match self {
-            Self::Uds => format!("unix://{path}"),
+            Self::Uds | Self::Genvm => format!("unix://{path}"),
             Self::Shm => format!("shm://{path}"),
             Self::ShmNamed => format!("shm-named://{path}"),
             Self::Tcp => "tcp://127.0.0.1:0".to_owned(),
+            Self::HttpUds => format!("http+unix://{path}"),
+            Self::HttpTcp => "http://127.0.0.1:0".to_owned(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | `model` | what storage must contain, independently of `HostState` |
 //! | `serving` | what the connections of a host get |
 //! | `workload` | what GenVM does, step by step |
+//! | `rival` | what transports are compared with: GenVM's present client, HTTP |
 //! | `floor` | what two cores can do at best: pass a line, copy bytes |
 //! | `stats` | medians, and histograms that travel between processes |
 //! | `process` | CPU time, affinity, and children that do not outlive us |
@@ -21,6 +22,7 @@
 //! | `compare` | the verb: rounds of visits |
 //! | `show`, `table` | rows for programs and for people |
 //! | `study` | one design question each, by itself |
+//! | `record` | the verb that makes a directory of results |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
@@ -37,6 +39,7 @@ mod player;
 mod process;
 mod record;
 mod replay;
+mod rival;
 mod rows;
 mod serving;
 mod show;

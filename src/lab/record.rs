@@ -47,6 +47,12 @@ const PARTS: &[Part] = &[
     },
     Part { name: "walk", question: "the least that any ring can take", arguments: "study walk --rounds 300" },
     Part {
+        name: "alternatives",
+        question: "what ADR-003 names beside the socket, and GenVM's present client",
+        arguments: "compare --time 60 --rounds 5 --workloads read:32,write:32,read:4096,trace:erc20,trace:storage,trace:llm_erc20 \
+                    --placements split --transports uds,genvm,tcp,http-uds,http-tcp,shm --waits park,adaptive",
+    },
+    Part {
         name: "flight",
         question: "several calls in flight",
         arguments: "compare --time 20 --rounds 10 --workloads read:32 --placements split --waits adaptive --in-flight 1,16,256",

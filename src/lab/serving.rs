@@ -11,7 +11,7 @@ use super::data;
 use super::matrix::HostKind;
 use super::trace::{Call, Trace};
 use crate::protocol::{
-    Environment, EthReplies, HostState, Method, Protocol, Revision, Role, ServeError, Status, U256, serve,
+    Environment, EthReplies, Execution, HostState, Method, Protocol, Revision, Role, ServeError, Status, U256, serve,
     serve_blocking,
 };
 use crate::{AcceptError, Listener};
@@ -29,7 +29,7 @@ impl Service {
     fn serve_blocking(&self, stream: &mut (impl Read + Write)) -> Result<(), ServeError> {
         match self {
             Self::Host(world) => {
-                serve_blocking(stream, &mut world.state.begin(world.environment()), &world.protocol)?;
+                serve_blocking(stream, &mut world.execution(), &world.protocol)?;
             }
             Self::Echo(len) => {
                 let mut bytes = vec![0; *len];
@@ -45,7 +45,7 @@ impl Service {
     async fn serve(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin + Send)) -> Result<(), ServeError> {
         match self {
             Self::Host(world) => {
-                serve(stream, &mut world.state.begin(world.environment()), &world.protocol).await?;
+                serve(stream, &mut world.execution(), &world.protocol).await?;
             }
             Self::Echo(len) => {
                 let mut bytes = vec![0; *len];
@@ -167,6 +167,11 @@ impl World {
     /// The same for clients that speak `protocol`.
     pub(super) fn speaking(self, protocol: Protocol) -> Self {
         Self { protocol, ..self }
+    }
+
+    /// The next connection's handler.
+    pub(super) fn execution(&self) -> Execution {
+        self.state.begin(self.environment())
     }
 
     /// What the next connection may know.

@@ -8,8 +8,9 @@ use std::sync::mpsc::{self, Receiver};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::matrix::{Situation, Way, Workload};
+use super::matrix::{Situation, Transport, Way, Workload};
 use super::process::{Usage, pin, tell};
+use super::rival::http;
 use super::serving::{Service, World, serve_all};
 use super::slice;
 use super::trace::Trace;
@@ -45,6 +46,11 @@ pub(super) fn host() -> ! {
         let job: Job = job(lines.next())?;
         directory = Some(job.directory.clone());
         pin(job.core);
+        if let Transport::HttpUds | Transport::HttpTcp = job.way.transport {
+            let socket = job.address.strip_prefix("http+unix://").map(PathBuf::from);
+            let world = World::new(job.trace()?, false, 0);
+            return http::serve(socket.as_deref(), Arc::new(world));
+        }
         let service = match job.situation.workload {
             Workload::Ping(len) => Service::Echo(len as usize),
             _ => Service::Host(World::new(job.trace()?, false, 0)),
@@ -86,7 +92,8 @@ fn play(lines: &Receiver<String>) -> Result<()> {
     pin(job.core);
     let trace = job.trace()?;
     let options = ConnectOptions { stream: job.way.stream_options(), ..ConnectOptions::default() };
-    let line = Line::new(job.address, options, job.situation.think(), job.way.ring_kib.unwrap_or(0) as usize * 1024);
+    let (transport, ring) = (job.way.transport, job.way.ring_kib.unwrap_or(0) as usize * 1024);
+    let line = Line::new(transport, job.address, options, job.situation.think(), ring);
     tell(Ok(()));
     lines.recv()?;
     match &trace {

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::data;
-use super::matrix::Workload;
+use super::matrix::{Transport, Workload};
 use super::model::Model;
 use super::player::{MODE, Player};
 use super::process::thread_time;
+use super::rival::genvm::GenvmStream;
+use super::rival::http::HttpStream;
 use super::stats::Latencies;
 use super::trace::Trace;
 use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
@@ -60,6 +62,7 @@ pub(super) struct Beside {
 /// How to reach the host, and how long to think between calls.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
+    transport: Transport,
     address: String,
     options: ConnectOptions,
     think: Duration,
@@ -72,12 +75,22 @@ type Stream = Box<dyn BlockingStream>;
 type Client = HostClient<Stream>;
 
 impl Line {
-    pub(super) fn new(address: String, options: ConnectOptions, think: Duration, ring: usize) -> Self {
-        Self { address, options, think, ring: ring.min(LAP), beside: Beside::default() }
+    pub(super) fn new(
+        transport: Transport,
+        address: String,
+        options: ConnectOptions,
+        think: Duration,
+        ring: usize,
+    ) -> Self {
+        Self { transport, address, options, think, ring: ring.min(LAP), beside: Beside::default() }
     }
 
     fn stream(&self) -> Result<Stream> {
-        Ok(connect(&self.address, &self.options)?)
+        Ok(match self.transport {
+            Transport::HttpUds | Transport::HttpTcp => Box::new(HttpStream::connect(&self.address)?),
+            Transport::Genvm => Box::new(GenvmStream::new(connect(&self.address, &self.options)?)),
+            _ => connect(&self.address, &self.options)?,
+        })
     }
 
     fn client(&self) -> Result<Client> {
