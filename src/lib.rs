@@ -36,6 +36,8 @@ pub mod fuzzing {
 }
 #[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod options;
 pub mod peer;
 pub mod protocol;

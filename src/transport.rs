@@ -114,6 +114,12 @@ pub trait BlockingStream: Read + Write + Send + Sync + fmt::Debug {
     fn send_capacity(&self) -> usize {
         4096
     }
+
+    /// How often this end handed itself to the kernel to wait for the peer, if that is counted: what polled all the time never did, what
+    /// sleeps at once on a socket does with every read and write.
+    fn sleeps(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A connected stream for a tokio task.
@@ -140,6 +146,9 @@ impl<S: BlockingStream + ?Sized> BlockingStream for Box<S> {
     }
     fn send_capacity(&self) -> usize {
         (**self).send_capacity()
+    }
+    fn sleeps(&self) -> Option<u64> {
+        (**self).sleeps()
     }
 }
 

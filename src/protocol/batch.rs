@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use super::client::HostClient;
-use super::codec::Request;
+use super::codec::{Request, check_length};
 use super::error::{CallError, ProtocolError};
 use super::method::Method;
 use super::reply::{Fault, Replies, Reply};
@@ -139,14 +139,17 @@ impl<S: BlockingStream> HostClient<S> {
     /// Fills the buffers of many reads as one [`Batch`], without a copy of what they read.
     ///
     /// # Errors
-    /// That of the first read that failed. Those that were answered are filled all the same; a [`Batch`] tells which.
+    /// That of the first read that failed. Those that were answered are filled all the same; a [`Batch`] tells which. A buffer that is
+    /// longer than the limits allow is refused before anything is sent.
     pub fn storage_read_many(&mut self, reads: &mut [SlotRead<'_>]) -> Result<(), CallError> {
+        let limits = self.replies.limits.clone();
         let mut batch = self.batch();
         batch.calls.reserve(reads.len());
         for read in &*reads {
             let SlotRead { mode, account, slot, index, .. } = *read;
-            // Longer than a request can say is longer than any limit: refused like the rest.
-            let length = u32::try_from(read.out.len()).unwrap_or(u32::MAX);
+            let method = Method::StorageRead;
+            let length = check_length(method, "length", read.out.len() as u64, &limits)
+                .map_err(|source| CallError::Refused { method, source })?;
             batch.push(&Request::StorageRead { mode, account, slot, index, length });
         }
         let Batch { client, capacity, requests, calls } = batch;
@@ -187,6 +190,8 @@ fn pipeline<S: Read + Write, T>(
     mut tell: impl FnMut(Result<T, CallError>),
 ) {
     let mut told = 0;
+    #[cfg(feature = "metrics")]
+    let begun = super::meter::ticks();
     if !client.dead {
         client.dead = true; // until all is well, be it for an error or a panic
         let mut tell = |result| {
@@ -195,6 +200,8 @@ fn pipeline<S: Read + Write, T>(
         };
         client.dead = answer(client, Window::new(capacity), requests, calls, take, &mut tell).is_err();
         client.replies.ahead = false;
+        #[cfg(feature = "metrics")]
+        client.meter.batch(begun);
     }
     calls[told..].iter().for_each(|call| tell(Err(CallError::Dead { method: call.method })));
 }
@@ -243,6 +250,8 @@ fn answer<S: Read + Write, T>(
             tell(Err(CallError::Refused { method, source: (**source).clone() }));
             continue;
         }
+        #[cfg(feature = "metrics")]
+        let used = replies.used;
         let result = if call.is_answered() {
             replies.ahead = outstanding > 1;
             outstanding -= 1;
@@ -250,6 +259,17 @@ fn answer<S: Read + Write, T>(
         } else {
             take(replies, number)
         };
+        #[cfg(feature = "metrics")]
+        {
+            use super::meter::Ended;
+            let ended = match &result {
+                Ok(_) => Ended::With(super::types::Status::Ok),
+                Err(Fault::Status(status)) => Ended::With(*status),
+                Err(Fault::Io(_) | Fault::Protocol(_)) => Ended::Lost,
+            };
+            let sent = call.end - number.checked_sub(1).map_or(0, |last| calls[last].end);
+            client.meter.batched(method, sent, replies.used - used, ended);
+        }
         let error = match result {
             Err(Fault::Io(source)) => CallError::Io { method, source },
             Err(Fault::Protocol(source)) => CallError::Protocol { method, source },

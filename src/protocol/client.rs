@@ -8,9 +8,13 @@ use std::io::{self, Read, Write};
 use super::codec::{Request, check_length};
 use super::error::CallError;
 use super::limits::Limits;
+#[cfg(feature = "metrics")]
+use super::meter::{self, Ended, Meter};
 use super::method::{Method, Revision};
 use super::reply::{Fault, Replies, Reply};
 use super::terms::Protocol;
+#[cfg(feature = "metrics")]
+use super::types::Status;
 use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256};
 
 /// The host, as GenVM sees it, at the other end of any ordered byte stream.
@@ -55,6 +59,8 @@ pub struct HostClient<S> {
     /// The stream, and the answer being received.
     pub(super) replies: Replies<S>,
     pub(super) dead: bool,
+    #[cfg(feature = "metrics")]
+    pub(super) meter: Meter,
 }
 
 impl<S: Read + Write> HostClient<S> {
@@ -72,6 +78,8 @@ impl<S: Read + Write> HostClient<S> {
             request: Vec::with_capacity(REQUEST),
             replies: Replies::new(stream, revision, limits),
             dead: false,
+            #[cfg(feature = "metrics")]
+            meter: Meter::new(),
         }
     }
 
@@ -191,13 +199,48 @@ impl<S: Read + Write> HostClient<S> {
 
     /// Sends a request that has no answer.
     fn tell(&mut self, request: &Request<'_>) -> Result<(), CallError> {
-        self.send(request)?;
-        self.dead = false;
-        Ok(())
+        self.metered(request, |client| {
+            client.send(request)?;
+            client.dead = false;
+            Ok(())
+        })
     }
 
     /// Sends a request, then reads its answer with `read`, which has to start with the status.
+    #[inline]
     fn ask<T>(
+        &mut self,
+        request: &Request<'_>,
+        read: impl FnOnce(&mut Replies<S>, Method) -> Result<T, Fault>,
+    ) -> Result<T, CallError> {
+        self.metered(request, |client| client.answered(request, read))
+    }
+
+    /// Makes a call, and counts it where calls are counted.
+    #[inline]
+    fn metered<T>(
+        &mut self,
+        _request: &Request<'_>,
+        call: impl FnOnce(&mut Self) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        #[cfg(not(feature = "metrics"))]
+        return call(self);
+        #[cfg(feature = "metrics")]
+        {
+            let (begun, used) = (meter::ticks(), self.replies.used);
+            let result = call(self);
+            let ended = match &result {
+                Ok(_) => Ended::With(Status::Ok),
+                Err(CallError::Status { status, .. }) => Ended::With(*status),
+                Err(CallError::Io { .. } | CallError::Protocol { .. }) => Ended::Lost,
+                Err(CallError::Refused { .. } | CallError::Dead { .. }) => return result, // no call was made
+            };
+            self.meter.call(_request.method(), begun, self.request.len(), self.replies.used - used, ended);
+            result
+        }
+    }
+
+    fn answered<T>(
         &mut self,
         request: &Request<'_>,
         read: impl FnOnce(&mut Replies<S>, Method) -> Result<T, Fault>,
@@ -266,6 +309,12 @@ impl<S> HostClient<S> {
     /// The stream, for its peer and kind.
     pub fn get_ref(&self) -> &S {
         &self.replies.stream
+    }
+
+    /// What was counted so far.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Which revision it speaks.

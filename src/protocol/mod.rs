@@ -29,6 +29,8 @@ mod codec;
 mod error;
 mod handler;
 mod limits;
+#[cfg(feature = "metrics")]
+pub(crate) mod meter;
 mod method;
 mod reply;
 mod routed;

@@ -55,11 +55,23 @@ pub(super) struct Replies<S> {
     received: Range<usize>,
     /// Whether answers to later calls are on their way: then the stream is read for them as well.
     pub(super) ahead: bool,
+    /// Bytes of answers that were used.
+    #[cfg(feature = "metrics")]
+    pub(super) used: u64,
 }
 
 impl<S> Replies<S> {
     pub(super) fn new(stream: S, revision: Revision, limits: Limits) -> Self {
-        Self { stream, revision, limits, buffer: vec![0; BUFFER].into_boxed_slice(), received: 0..0, ahead: false }
+        Self {
+            stream,
+            revision,
+            limits,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            received: 0..0,
+            ahead: false,
+            #[cfg(feature = "metrics")]
+            used: 0,
+        }
     }
 }
 
@@ -220,13 +232,24 @@ impl<S: Read> Replies<S> {
         }
         let first = self.buffer[self.received.start];
         self.received.start += 1;
+        self.count(1);
         Ok(first)
+    }
+
+    /// So many bytes belong to the answer.
+    #[inline]
+    fn count(&mut self, _bytes: usize) {
+        #[cfg(feature = "metrics")]
+        {
+            self.used += _bytes as u64;
+        }
     }
 
     /// Fills `out`, first with what was received, then from the stream: straight, or, where what follows `out` may be there as well
     /// and `out` is small, with as much as there is.
     #[inline]
     pub(super) fn exact(&mut self, method: Method, field: &'static str, out: &mut [u8]) -> Result<(), Fault> {
+        self.count(out.len());
         let mut filled = self.received.len().min(out.len());
         out[..filled].copy_from_slice(&self.buffer[self.received.start..][..filled]);
         self.received.start += filled;

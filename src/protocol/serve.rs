@@ -24,7 +24,8 @@ use super::types::{Account, LeaderResult, SlotId, Status, StorageMode};
 /// How a connection ended that was served to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Served {
-    /// `consume_result` was answered. Bytes after it, if any, were not looked at.
+    /// `consume_result` was answered. Bytes after it, if any, were not looked at; at revision 2 there were calls or none, and then the
+    /// client closed.
     Finished,
     /// The client closed, or died, between two calls; it may not have read the last answers.
     Closed,

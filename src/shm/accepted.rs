@@ -222,6 +222,14 @@ impl BlockingStream for Accepted {
             _ => 4096, // whatever it turns out to be has this much
         }
     }
+
+    fn sleeps(&self) -> Option<u64> {
+        match &self.state {
+            State::Shm(stream) => stream.sleeps(),
+            State::Plain(stream) => stream.sleeps(),
+            _ => Some(0),
+        }
+    }
 }
 
 /// An accepted connection of the async face.

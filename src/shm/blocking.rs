@@ -25,6 +25,7 @@ pub struct ShmStream {
     free_polls: u32,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+    sleeps: u64,
 }
 
 impl ShmStream {
@@ -37,6 +38,7 @@ impl ShmStream {
             wait,
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
+            sleeps: 0,
         }
     }
 
@@ -58,7 +60,10 @@ impl ShmStream {
                 Step::Park => {
                     let left = deadline.left()?;
                     let slept = match self.channel.arm_unless(wanted, Sleep::Blocking) {
-                        Ok(true) => self.channel.sleep(left),
+                        Ok(true) => {
+                            self.sleeps += 1;
+                            self.channel.sleep(left)
+                        }
                         Ok(false) => Ok(()),
                         Err(error) => Err(error),
                     };
@@ -155,5 +160,9 @@ impl BlockingStream for ShmStream {
 
     fn send_capacity(&self) -> usize {
         self.channel.producer.capacity()
+    }
+
+    fn sleeps(&self) -> Option<u64> {
+        Some(self.sleeps)
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct SocketStream {
     alone: bool,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+    sleeps: u64,
 }
 
 impl SocketStream {
@@ -39,13 +40,14 @@ impl SocketStream {
             wait: options.wait.unwrap_or(WaitStrategy::Park),
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
+            sleeps: 0,
         }
     }
 
     /// Repeats `io` until it has done something; its second argument says whether it may sleep in the kernel.
     #[inline]
     fn transfer(
-        &self,
+        &mut self,
         wanted: PollFlags,
         timeout: Option<Duration>,
         mut io: impl FnMut(BorrowedFd<'_>, bool) -> rustix::io::Result<usize>,
@@ -55,6 +57,7 @@ impl SocketStream {
         // With a timeout the kernel is asked to wait by `poll`, which takes one; without, by the call itself.
         let mut sleep = self.wait == WaitStrategy::Park && timeout.is_none();
         loop {
+            self.sleeps += u64::from(sleep);
             match io(self.fd.as_fd(), sleep) {
                 Ok(n) => return Ok(n),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -65,7 +68,10 @@ impl SocketStream {
                 Step::Yield => thread::yield_now(),
                 Step::Park if timeout.is_none() && !sleep => sleep = true,
                 // Here too after a signal, or if an inherited descriptor turns out to be non-blocking.
-                Step::Park => poll(&self.fd, wanted, deadline.left()?)?,
+                Step::Park => {
+                    self.sleeps += 1;
+                    poll(&self.fd, wanted, deadline.left()?)?;
+                }
             }
             if backoff.check_peer() {
                 deadline.left()?;
@@ -128,5 +134,9 @@ impl BlockingStream for SocketStream {
     fn send_capacity(&self) -> usize {
         // The kernel admits a write as long as less than this is used up.
         rustix::net::sockopt::socket_send_buffer_size(&self.fd).unwrap_or(4096)
+    }
+
+    fn sleeps(&self) -> Option<u64> {
+        Some(self.sleeps)
     }
 }
