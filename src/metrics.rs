@@ -1,7 +1,7 @@
 //! What an execution's calls to its host cost (feature `metrics`): counted in the client as they are made, taken as a [`Snapshot`].
 //!
 //! A snapshot goes where it is wanted: appended to a file as a line of JSON ([`Snapshot::append_to`]), since GenVM is a process an
-//! execution and has no port to be asked at; or through the [`metrics`](::metrics) facade ([`Snapshot::publish`]) to whatever recorder
+//! execution and has no port to be asked at; or through the `metrics` facade ([`Snapshot::publish`]) to whatever recorder
 //! the process has installed, such as a Prometheus exporter.
 //!
 //! It draws no conclusions, samples nothing, and starts no thread. A hot call over shared memory took 30 to 50 ns longer with it (medians of
