@@ -394,6 +394,20 @@ fn rivals_are_rows_like_the_rest() {
 }
 
 #[test]
+fn executions_are_compared_with_and_without_a_cache() {
+    let _watchdog = watchdog("executions_are_compared_with_and_without_a_cache");
+    let works = ["--workloads", "trace:erc20,read:32", "--placements", "same", "--waits", "park", "--time", "2"];
+    let rows = csv(&[&works[..], &["--cache", "0,32,4096"]].concat());
+    let mut caches: Vec<_> = rows.iter().map(|row| (row["workload"].as_str(), row["cache"].as_str())).collect();
+    caches.sort_unstable();
+    caches.dedup();
+    let expected = [("read:32", ""), ("trace:erc20", ""), ("trace:erc20", "32"), ("trace:erc20", "4096")];
+    assert_eq!(caches, expected);
+    let (code, _, err) = run(&["compare", "--workloads", "read:32", "--cache", "32"]);
+    assert!(code == 1 && err.contains("executions only"), "{err}");
+}
+
+#[test]
 fn budgets_and_rings_are_swept_where_they_matter() {
     let _watchdog = watchdog("budgets_and_rings_are_swept_where_they_matter");
     let swept = ["--spin-us", "0.5,2", "--yield-us", "0,20,50", "--ring-kib", "4,64"];

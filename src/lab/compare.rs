@@ -21,6 +21,7 @@ use super::show::{self, Format};
 use super::stats::{median, shuffled};
 use super::trace::Trace;
 use super::visit::Visits;
+use crate::storage::PageSize;
 use crate::{RingCapacity, WaitStrategy};
 
 /// The defaults show today's way and its two rivals on single calls and on three kinds of execution: many small reads (`erc20`),
@@ -64,6 +65,9 @@ pub(super) struct CompareArgs {
     /// KiB of each ring of shared memory, a power of two [default: the library's]
     #[arg(long, value_name = "KIB", value_delimiter = ',', value_parser = ring_kib)]
     ring_kib: Vec<u32>,
+    /// Executions through a cache of storage pages of so many bytes, a power of two from 32 to 4096, with writes deferred; 0 for none
+    #[arg(long, value_name = "BYTES", value_delimiter = ',', default_values_t = [0], value_parser = page)]
+    cache: Vec<u32>,
     /// Few workloads, two rounds, at most 25 s
     #[arg(long)]
     quick: bool,
@@ -89,6 +93,11 @@ fn micros(text: &str) -> Result<f64, String> {
         Ok(us) if (0.0..=1e6).contains(&us) => Ok(us),
         _ => Err(format!("`{text}` is no time: 0 to 1000000 µs")),
     }
+}
+
+fn page(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok().filter(|&bytes| bytes == 0 || PageSize::new(bytes).is_some());
+    size.ok_or_else(|| format!("`{text}` is no page: 0 or a power of two from 32 to 4096"))
 }
 
 pub(super) fn ring_kib(text: &str) -> Result<u32, String> {
@@ -270,7 +279,14 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
         bail!("{most} requests in flight need a ring of {} KiB, not {kib}", (most * ROOM_IN_FLIGHT).div_ceil(1024));
     }
     let cell = |situation: &Situation, way: &Way| Cell { way: *way, situation: situation.clone() };
-    Ok(situations.iter().flat_map(|situation| ways.iter().map(move |way| cell(situation, way))).collect())
+    let pairs = situations.iter().flat_map(|situation| ways.iter().map(move |way| (situation, way)));
+    let cells: Vec<_> = pairs
+        // A cache changes executions only.
+        .filter(|(situation, way)| way.cache.is_none() || matches!(situation.workload, Workload::Trace(_)))
+        .map(|(situation, way)| cell(situation, way))
+        .collect();
+    ensure!(!cells.is_empty(), "a cache changes executions only; add --cache 0 or a workload trace:NAME");
+    Ok(cells)
 }
 
 /// Every way that was asked for, with the budgets and sizes that matter to it.
@@ -297,9 +313,12 @@ fn ways(args: &CompareArgs) -> Vec<Way> {
                 for &ring_kib in rings {
                     for &spin_us in spins {
                         for &yield_us in yields {
-                            let way = Way { transport, wait, host, spin_us, yield_us, ring_kib };
-                            if !ways.contains(&way) {
-                                ways.push(way);
+                            for &cache in &args.cache {
+                                let cache = (cache > 0).then_some(cache);
+                                let way = Way { transport, wait, host, spin_us, yield_us, ring_kib, cache };
+                                if !ways.contains(&way) {
+                                    ways.push(way);
+                                }
                             }
                         }
                     }

@@ -205,12 +205,15 @@ pub(super) struct Way {
     pub(super) yield_us: Option<f64>,
     /// Size of each ring of shared memory.
     pub(super) ring_kib: Option<u32>,
+    /// Bytes of a page of a cache in front of the client, with writes deferred; executions only.
+    pub(super) cache: Option<u32>,
 }
 
 impl Way {
     /// Today's way: the Unix socket, sleeping at once.
     pub(super) fn today(host: HostKind) -> Self {
-        Self { transport: Transport::Uds, wait: Wait::Park, host, spin_us: None, yield_us: None, ring_kib: None }
+        let (spin_us, yield_us, ring_kib, cache) = (None, None, None, None);
+        Self { transport: Transport::Uds, wait: Wait::Park, host, spin_us, yield_us, ring_kib, cache }
     }
 
     /// What both ends ask of their streams.

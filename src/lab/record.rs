@@ -53,6 +53,12 @@ const PARTS: &[Part] = &[
                     --placements split --transports uds,genvm,tcp,http-uds,http-tcp,shm --waits park,adaptive",
     },
     Part {
+        name: "cache",
+        question: "fewer calls against cheaper ones: whole executions with a cache of storage pages",
+        arguments: "compare --time 60 --rounds 5 --workloads trace:erc20,trace:storage,trace:llm_erc20,trace:user_storage \
+                    --placements split --waits park,adaptive --cache 0,32,256,4096",
+    },
+    Part {
         name: "flight",
         question: "several calls in flight",
         arguments: "compare --time 20 --rounds 10 --workloads read:32 --placements split --waits adaptive --in-flight 1,16,256",

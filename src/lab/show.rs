@@ -62,6 +62,7 @@ const FIELDS: &[&str] = &[
     "spin_us",
     "yield_us",
     "ring_kib",
+    "cache",
     "workload",
     "placement",
     "think_us",
@@ -122,7 +123,7 @@ mod tests {
         let report = Report { command: vec![], machine, seed: 1, rounds: 1, took_s: 1.0, timer_ns: 30.0, rows };
         let csv = csv(&report).unwrap();
         let line = csv.lines().nth(1).unwrap();
-        assert!(line.starts_with("uds,park,tokio,,,,connect,free,0,1,2,,0,0,"), "{line}");
+        assert!(line.starts_with("uds,park,tokio,,,,,connect,free,0,1,2,,0,0,"), "{line}");
         assert!(line.ends_with(r#",1,"a ""strange"", long tale""#), "{line}");
     }
 }

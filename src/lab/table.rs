@@ -140,6 +140,9 @@ fn way(row: &Row, rows: &[&Row]) -> String {
     {
         let _ = write!(text, " {ring} KiB");
     }
+    if let Some(page) = way.cache {
+        let _ = write!(text, " cache {page}");
+    }
     text
 }
 

@@ -93,7 +93,7 @@ fn play(lines: &Receiver<String>) -> Result<()> {
     let trace = job.trace()?;
     let options = ConnectOptions { stream: job.way.stream_options(), ..ConnectOptions::default() };
     let (transport, ring) = (job.way.transport, job.way.ring_kib.unwrap_or(0) as usize * 1024);
-    let line = Line::new(transport, job.address, options, job.situation.think(), ring);
+    let line = Line::new(transport, job.address, options, job.situation.think(), ring).cached(job.way.cache)?;
     tell(Ok(()));
     lines.recv()?;
     match &trace {

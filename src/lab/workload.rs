@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::calls::Calls;
 use super::data;
 use super::matrix::{Transport, Workload};
 use super::model::Model;
@@ -16,6 +17,7 @@ use super::rival::http::HttpStream;
 use super::stats::Latencies;
 use super::trace::Trace;
 use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
+use crate::storage::{CacheOptions, PageCache, PageSize, WriteMode};
 use crate::{BlockingStream, ConnectOptions, connect};
 
 /// Calls of one kind, on a connection of their own or several after one another.
@@ -68,6 +70,8 @@ pub(super) struct Line {
     think: Duration,
     /// Bytes of each ring between the two processes; 0 if they have none.
     ring: usize,
+    /// What executions have in front of their client.
+    cache: Option<CacheOptions>,
     beside: Beside,
 }
 
@@ -82,7 +86,16 @@ impl Line {
         think: Duration,
         ring: usize,
     ) -> Self {
-        Self { transport, address, options, think, ring: ring.min(LAP), beside: Beside::default() }
+        Self { transport, address, options, think, ring: ring.min(LAP), cache: None, beside: Beside::default() }
+    }
+
+    /// The same with a cache in front of the client of executions, of pages of so many bytes, if there is to be one.
+    pub(super) fn cached(self, page: Option<u32>) -> Result<Self> {
+        let options = |page| {
+            let page = PageSize::new(page).context("no page has that size")?;
+            Ok::<_, anyhow::Error>(CacheOptions::default().with_page_size(page).with_writes(WriteMode::Deferred))
+        };
+        Ok(Self { cache: page.map(options).transpose()?, ..self })
     }
 
     fn stream(&self) -> Result<Stream> {
@@ -401,7 +414,27 @@ impl<'t> Executions<'t> {
         let (mut player, mut model) = (Player::new(trace), Model::new(false));
         model.seed(trace);
         for execution in 0..trace.executions.len() {
-            player.verify(&mut line.client()?, execution, &mut model, true)?;
+            let mut client = line.client()?;
+            match &line.cache {
+                None => player.verify(&mut client, execution, &mut model, true)?,
+                Some(options) => {
+                    let account = data::account(trace.executions[execution].account);
+                    let mut storage = PageCache::new(client, account, options.clone());
+                    player.verify(&mut storage, execution, &mut model, true)?
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn play(&mut self, calls: &mut impl Calls, execution: usize, mut latencies: Option<&mut Latencies>) -> Result<()> {
+        for at in 0..self.player.trace.executions[execution].calls.len() {
+            self.player.prepare(execution, at);
+            let player = &mut self.player;
+            self.line.call(latencies.as_deref_mut(), |_| {
+                player.perform(calls, execution, at)?;
+                Ok(())
+            })?;
         }
         Ok(())
     }
@@ -412,21 +445,22 @@ impl Work for Executions<'_> {
         Ok(())
     }
 
-    fn step(&mut self, mut latencies: Option<&mut Latencies>) -> Result<u64> {
+    fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
         let next = &mut self.next[usize::from(latencies.is_some())];
         let execution = *next % self.player.trace.executions.len();
         *next += 1;
         let begun = Instant::now();
         let mut client = self.line.client()?;
         self.line.beside.connecting += begun.elapsed();
-        let calls = self.player.trace.executions[execution].calls.len();
-        for at in 0..calls {
-            self.player.prepare(execution, at);
-            let player = &mut self.player;
-            self.line.call(latencies.as_deref_mut(), |_| {
-                player.perform(&mut client, execution, at)?;
-                Ok(())
-            })?;
+        let recorded = &self.player.trace.executions[execution];
+        let calls = recorded.calls.len();
+        let mut cached = None; // ends its connection where a client does: after the clock was read
+        match self.line.cache.clone() {
+            None => self.play(&mut client, execution, latencies)?,
+            Some(options) => {
+                let storage = PageCache::new(client, data::account(recorded.account), options);
+                self.play(cached.insert(storage), execution, latencies)?;
+            }
         }
         self.line.beside.executions.push((execution, begun.elapsed()));
         Ok(calls as u64)

@@ -47,7 +47,7 @@ pub(super) fn run(args: IdleArgs) -> Result<ExitCode> {
         for wait in [Wait::Park, Wait::Adaptive] {
             for host in [HostKind::Thread, HostKind::Tokio] {
                 let ring_kib = transport.has_rings().then_some(ring_kib);
-                ways.push(Way { transport, wait, host, ring_kib, spin_us: None, yield_us: None });
+                ways.push(Way { transport, wait, host, ring_kib, spin_us: None, yield_us: None, cache: None });
             }
         }
     }
