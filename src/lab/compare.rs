@@ -192,7 +192,7 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     drop(directory);
 
     let report = Report {
-        command: std::env::args().collect(),
+        command: command(),
         machine: Machine::look(),
         seed,
         rounds: begun,
@@ -210,6 +210,15 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
         return Ok(Ended::Interrupted);
     }
     Ok(if failures.is_empty() { Ended::Measured } else { Ended::Failed })
+}
+
+/// What we were asked, by the name of the program: in which folder it lies is nobody's business.
+fn command() -> Vec<String> {
+    let mut arguments: Vec<_> = std::env::args().collect();
+    if let Some(program) = arguments.first_mut() {
+        *program = Path::new(program).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    }
+    arguments
 }
 
 /// A sample of each trace, in a file: all workers load it in every round, and the whole of some takes them longer than measuring.
