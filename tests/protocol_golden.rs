@@ -267,6 +267,15 @@ fn hello_bytes_come_first_and_are_those_agreed_on() {
         // Who says nothing at all has not begun.
         assert_eq!(serve_blocking(&mut Script::new(b""), &mut host, &protocol).unwrap(), Served::Closed);
     }
+    // It need not wait for something to ask.
+    let stream = Script::default();
+    let mut client = HostClient::speaking(protocol.clone(), stream.clone());
+    for hello in [&b"hello"[..], b""] {
+        client.greet().unwrap();
+        assert_eq!(stream.take_output(), hello);
+    }
+    client.consume_fuel(1_u64).unwrap();
+    assert_eq!(stream.take_output().len(), 33);
     // A batch begins with it too, once.
     let stream = Script::default();
     let mut client = HostClient::speaking(protocol.clone(), stream.clone());
@@ -275,5 +284,21 @@ fn hello_bytes_come_first_and_are_those_agreed_on() {
         batch.push(&Request::NotifyNondetDisagreement { call_no: 1 });
         assert!(batch.run().iter().all(Result::is_ok));
         assert_eq!(stream.take_output(), [hello, b"\x05\x01\0\0\0"].concat());
+    }
+}
+
+#[tokio::test]
+async fn an_async_host_expects_the_same_hello() {
+    let protocol = Protocol::TWO.with_hello(*b"hello");
+    for (sent, matched) in [(&b"hello\x04"[..], None), (b"", None), (b"hel", Some(3)), (b"help!!", Some(3))] {
+        let mut answers = Vec::new();
+        let mut stream = tokio::io::join(sent, &mut answers);
+        match (serve(&mut stream, &mut GoldenHost::default(), &protocol).await, matched) {
+            (Ok(Served::Closed), None) => assert_eq!(answers.len(), if sent.is_empty() { 0 } else { 33 }),
+            (Err(ServeError::Protocol(ProtocolError::Hello { expected: 5, matched: of })), Some(matched)) => {
+                assert_eq!((of, answers.len()), (matched, 0));
+            }
+            (other, _) => panic!("{sent:?}: {other:?}"),
+        }
     }
 }

@@ -229,3 +229,95 @@ fn what_cannot_be_nested_ends_the_connection() {
     let error = host.join().unwrap().unwrap_err();
     assert!(matches!(error, ServeError::Handler { method: Method::RunNested, .. }), "{error}");
 }
+
+#[test]
+fn after_its_result_an_execution_shows_no_other_state() {
+    let (state, environment) = prepared();
+    let ends: [fn(&mut HostClient<UnixStream>) -> CallError; 3] = [
+        |client| client.get_balance(&OTHER).unwrap_err(),
+        |client| client.storage_read(StorageMode::Default, &OTHER, &SLOT, 0, &mut [0; 4]).unwrap_err(),
+        |client| client.consume_result(ResultCode::Return, b"again").unwrap_err(),
+    ];
+    for end in ends {
+        let mut execution = state.begin(environment.clone());
+        let (genvm, mut node) = UnixStream::pair().unwrap();
+        let genvm = thread::spawn(move || {
+            let mut client = HostClient::speaking(Protocol::TWO, genvm);
+            assert_eq!(client.get_balance(&OTHER).unwrap(), U256::from(77));
+            client.consume_result(ResultCode::Return, b"done").unwrap();
+            // What needs no state goes on.
+            client.consume_fuel(30_u64).unwrap();
+            client.notify_nondet_disagreement(4).unwrap();
+            assert_eq!(client.remaining_fuel_as_gen().unwrap(), U256::from(70));
+            assert_eq!(client.eth_call(&OTHER, b"view").unwrap(), b"first");
+            assert!(end(&mut client).is_fatal());
+        });
+        let error = serve_blocking(&mut node, &mut execution, &Protocol::TWO).unwrap_err();
+        assert!(matches!(error, ServeError::Handler { .. }), "{error}");
+        assert!(error.to_string().ends_with("the execution has ended"), "{error}");
+        drop(node);
+        genvm.join().unwrap();
+        assert_eq!(execution.outcome().result, Some((ResultCode::Return, b"done".to_vec())));
+    }
+}
+
+/// Written for revision 1: it has nothing to say about the methods of revision 2.
+struct Old;
+
+impl BlockingHostHandler for Old {
+    fn get_calldata(&mut self) -> Answer<Vec<u8>> {
+        unreachable!()
+    }
+    fn storage_read(&mut self, _: StorageMode, _: &Account, _: &SlotId, _: u32, _: &mut [u8]) -> Answer<()> {
+        unreachable!()
+    }
+    fn storage_write(&mut self, _: &SlotId, _: u32, _: &[u8]) -> Answer<()> {
+        unreachable!()
+    }
+    fn consume_result(&mut self, _: ResultCode, _: &[u8]) -> Answer<()> {
+        unreachable!()
+    }
+    fn get_leader_nondet_result(&mut self, _: u32) -> Answer<LeaderResult> {
+        unreachable!()
+    }
+    fn post_nondet_result(&mut self, _: u32, _: &[u8]) -> Answer<()> {
+        unreachable!()
+    }
+    fn post_message(&mut self, _: &Account, _: &[u8], _: &str) -> Answer<()> {
+        unreachable!()
+    }
+    fn post_event(&mut self, _: &[[u8; 32]], _: &[u8]) -> Answer<()> {
+        unreachable!()
+    }
+    fn consume_fuel(&mut self, _: U256) -> Answer<()> {
+        unreachable!()
+    }
+    fn deploy_contract(&mut self, _: &[u8], _: &[u8], _: &str) -> Answer<()> {
+        unreachable!()
+    }
+    fn eth_call(&mut self, _: &Account, _: &[u8]) -> Answer<Vec<u8>> {
+        unreachable!()
+    }
+    fn eth_send(&mut self, _: &Account, _: &[u8], _: &str) -> Answer<()> {
+        unreachable!()
+    }
+    fn get_balance(&mut self, _: &Account) -> Answer<U256> {
+        unreachable!()
+    }
+    fn remaining_fuel_as_gen(&mut self) -> Answer<U256> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn a_handler_that_says_nothing_about_revision_2_refuses_what_it_cannot() {
+    let (genvm, mut node) = UnixStream::pair().unwrap();
+    let host = thread::spawn(move || serve_blocking(&mut node, &mut Old, &Protocol::TWO));
+    let mut client = HostClient::speaking(Protocol::TWO, genvm);
+    client.notify_nondet_disagreement(4).unwrap();
+    let error = client.resolve_callcontract_executor(&OTHER, StorageMode::Default, 1).unwrap_err();
+    assert_eq!(error.status(), Some(Status::Forbidden), "{error}");
+    assert!(client.run_nested(b"inner").unwrap_err().is_fatal());
+    let error = host.join().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "`run_nested`: the handler failed: this host runs nothing nested");
+}

@@ -218,7 +218,7 @@ fn answer<S: Read + Write, T>(
     tell: &mut impl FnMut(Result<T, CallError>),
 ) -> Result<(), Lost> {
     // Nothing is outstanding yet, so it may wait.
-    let mut broken = client.greet().err();
+    let mut broken = client.write_hello().err();
     let replies = &mut client.replies;
     // Calls whose requests were sent, and those of them whose answers are outstanding.
     let (mut sent, mut outstanding) = (0_usize, 0);

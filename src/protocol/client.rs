@@ -83,6 +83,22 @@ impl<S: Read + Write> HostClient<S> {
         }
     }
 
+    /// Sends the hello bytes now instead of with the first request, for a host that looks at them before there is anything to ask
+    /// it. Does nothing if there are none or they were sent.
+    ///
+    /// # Errors
+    /// What the stream says. Every later call is [`Dead`](CallError::Dead) then.
+    pub fn greet(&mut self) -> io::Result<()> {
+        if self.hello.is_empty() {
+            return Ok(());
+        }
+        self.dead = true;
+        self.write_hello()?;
+        self.replies.stream.flush()?;
+        self.dead = false;
+        Ok(())
+    }
+
     /// The contract's input.
     pub fn get_calldata(&mut self) -> Result<Vec<u8>, CallError> {
         self.ask(&Request::GetCalldata, Replies::slice)
@@ -279,7 +295,7 @@ impl<S: Read + Write> HostClient<S> {
             .encode(self.replies.revision, &self.replies.limits, &mut self.request)
             .map_err(|source| CallError::Refused { method, source })?;
         self.dead = true;
-        self.greet()
+        self.write_hello()
             .and_then(|()| self.replies.stream.write_all(&self.request))
             .and_then(|()| self.replies.stream.flush())
             .map_err(|source| CallError::Io { method, source })
@@ -287,7 +303,7 @@ impl<S: Read + Write> HostClient<S> {
 
     /// Writes what comes before the first request, the first time.
     #[inline]
-    pub(super) fn greet(&mut self) -> io::Result<()> {
+    pub(super) fn write_hello(&mut self) -> io::Result<()> {
         if self.hello.is_empty() {
             return Ok(());
         }

@@ -109,7 +109,8 @@ pub enum ProtocolError {
         /// How many bytes the field still lacked.
         missing: u64,
     },
-    /// The host sent more than the answer to what it was asked.
+    /// The host sent more than the answer to what it was asked. Noticed where only the host knows how long an answer is. Where it
+    /// is known, not a byte more is read, and what follows is taken for the next answer.
     #[error("`{method}`: {bytes} bytes follow the answer, expected none")]
     Surplus {
         /// In which method.

@@ -35,7 +35,8 @@ impl Protocol {
     }
 
     /// The same after hello bytes: the client writes them before its first request, the host reads exactly them and refuses any
-    /// others. None by default; their number is not on the wire.
+    /// others. None by default; their number is not on the wire. Where the host's address serves shared memory as well, the first
+    /// of them must not be `F5`: clients that ask for shared memory begin with it.
     #[must_use]
     pub fn with_hello(mut self, hello: impl Into<Vec<u8>>) -> Self {
         self.hello = hello.into();

@@ -1,6 +1,7 @@
 //! The values that travel: accounts, slots, numbers, and the enums behind the wire's single bytes.
 //!
-//! Every enum converts to its byte with `as u8` and back with `TryFrom<u8>`, whose error tells what was read.
+//! Enums convert to their bytes with `as u8` and back with `TryFrom<u8>`, whose error tells what was read; only what byte a
+//! [`Status`] is the [`Revision`](super::Revision) says.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

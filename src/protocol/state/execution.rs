@@ -18,7 +18,8 @@ use crate::protocol::types::{Account, LeaderResult, ResultCode, SlotId, Status, 
 /// One execution on a [`HostState`], and its handler on either face. Never waits, except for the lock of the state when
 /// it reads the latest or final one and when it commits.
 ///
-/// Dropped before `consume_result`, its writes are gone.
+/// Dropped before `consume_result`, its writes are gone. Afterwards it has no state any more: at revision 2, where the connection
+/// goes on, storage, balances and another result fail, which ends it; all else is answered as before.
 #[derive(Debug)]
 pub struct Execution {
     host: HostState,
@@ -96,7 +97,7 @@ impl Execution {
         Ok(())
     }
 
-    /// The serve loops stop at `consume_result`; a handler used otherwise must not go on either.
+    /// After the result there is no state to answer from: without this check `base` would answer zeros.
     #[inline]
     fn running(&self) -> Answer<()> {
         if self.outcome.result.is_none() { Ok(()) } else { Err(HandlerError::failed("the execution has ended")) }
@@ -187,6 +188,7 @@ macro_rules! implement {
             }
 
             $($async)? fn get_balance(&mut self, account: &Account) -> Answer<U256> {
+                self.running()?;
                 Ok(self.base.balance(account))
             }
 
