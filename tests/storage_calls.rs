@@ -339,12 +339,13 @@ fn what_the_client_refuses_is_refused_alike_and_nothing_is_sent() {
 
 #[test]
 fn at_revision_2_deltas_are_what_is_handed_over() {
-    let (genvm, mut node) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let _watchdog = support::watchdog("at_revision_2_deltas_are_what_is_handed_over");
+    let (genvm, mut node) = UnixStream::pair().expect("a pair");
     let (own, slot) = (Account([7; 20]), SlotId([8; 32]));
     let state = HostState::new();
     state.set_storage(&own, &slot, 0, b"before");
     let mut execution = state.begin(Environment { account: own, ..Environment::default() });
-    let host = std::thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::TWO));
+    let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::TWO));
 
     let options = CacheOptions::default().with_writes(WriteMode::Deferred);
     let mut storage = PageCache::new(HostClient::speaking(Protocol::TWO, genvm), own, options);
@@ -363,7 +364,35 @@ fn at_revision_2_deltas_are_what_is_handed_over() {
     refused(&storage.flush_writes().expect_err("revision 2 takes no writes"));
     refused(&storage.finish(ResultCode::Return, b"").expect_err("revision 2 takes no writes"));
     assert_eq!(storage.deltas(), [Delta { slot, index: 2, data: b"XY".to_vec() }]);
+    assert_eq!(storage.stats().host_writes, 0, "what is refused is no call");
     storage.client_mut().consume_result(ResultCode::Return, b"with the deltas").expect("taken");
+    drop(storage);
+    assert_eq!(host.join().expect("no panic").expect("served"), Served::Finished);
+}
+
+#[test]
+fn at_revision_2_nothing_is_written_through() {
+    let _watchdog = support::watchdog("at_revision_2_nothing_is_written_through");
+    let (genvm, mut node) = UnixStream::pair().expect("a pair");
+    let state = HostState::new();
+    state.set_storage(&OWN, &A, 0, b"before");
+    let mut execution = state.begin(Environment { account: OWN, ..Environment::default() });
+    let host = thread::spawn(move || serve_blocking(&mut node, &mut execution, &Protocol::TWO));
+
+    let mut storage = PageCache::new(HostClient::speaking(Protocol::TWO, genvm), OWN, page(32));
+    assert_eq!(read(&mut storage, &A, 0, 6).expect("a read"), b"before");
+    match storage.storage_write(&A, 2, b"XY").unwrap_err() {
+        StorageError::Call(CallError::Refused { source, .. }) => {
+            let (method, revision) = (Method::StorageWrite, Revision::Two);
+            assert_eq!(source, ProtocolError::NotInRevision { method, revision });
+        }
+        other => panic!("{other}"),
+    }
+    // It is in no page, and the connection is as good as before.
+    assert_eq!(read(&mut storage, &A, 0, 6).expect("a hit"), b"before");
+    assert_eq!(read(&mut storage, &B, 0, 1).expect("a read"), [0]);
+    assert_eq!((storage.stats().host_reads, storage.stats().host_writes), (2, 0));
+    storage.finish(ResultCode::Return, b"").expect("nothing is deferred");
     drop(storage);
     assert_eq!(host.join().expect("no panic").expect("served"), Served::Finished);
 }

@@ -248,9 +248,13 @@ impl<S: Read + Write> PageCache<S> {
     }
 
     fn write_to_host(&mut self, slot: &SlotId, index: u32, data: &[u8]) -> Result<(), CallError> {
-        self.stats.host_writes += 1;
-        self.stats.host_bytes_written += data.len() as u64;
-        self.client.storage_write(slot, index, data)
+        let written = self.client.storage_write(slot, index, data);
+        // At revision 2 it is refused, and no call.
+        if !matches!(written, Err(CallError::Refused { .. })) {
+            self.stats.host_writes += 1;
+            self.stats.host_bytes_written += data.len() as u64;
+        }
+        written
     }
 }
 

@@ -20,8 +20,8 @@
 //!
 //! Its hosts take no writes: GenVM hands them over in the result. With writes deferred reads see them as ever;
 //! [`deltas`](PageCache::deltas) are what GenVM puts into the result, which then goes straight to the
-//! [client](PageCache::client_mut). [`flush_writes`](PageCache::flush_writes), [`finish`](PageCache::finish) and writes sent through
-//! are refused: that the revision has no `storage_write` is the reason they give.
+//! [client](PageCache::client_mut). [`flush_writes`](PageCache::flush_writes) and [`finish`](PageCache::finish), as long as there are
+//! deferred writes, and every write sent through are refused: that the revision has no `storage_write` is the reason they give.
 //!
 //! # What it does not do
 //!
