@@ -99,6 +99,22 @@ fn truncation_names_the_field() {
     assert_eq!(field(1, 61), ("length", 1));
     assert_eq!(field(7, 2), ("topics", 64));
     assert_eq!(field(9, all[9].request.len() - 1), ("data", 1));
+    let all_two = golden_two();
+    for (id, cut, expected) in [
+        (1, 1, ("gas", 32)),
+        (5, 3, ("call_no", 2)),
+        (6, 1, ("result", 4)),
+        (7, 20, ("account", 1)),
+        (7, 21, ("mode", 1)),
+        (7, 22, ("advisory_major", 1)),
+        (8, 4, ("data", 1)),
+        (8, 6, ("data", 4)),
+    ] {
+        match refused(&Protocol::TWO, &all_two[id].request[..cut]) {
+            ProtocolError::Truncated { field, missing, .. } => assert_eq!((field, missing), expected),
+            other => panic!("{id}: {other}"),
+        }
+    }
     assert_eq!(
         refused(&Protocol::ONE, &all[1].request[..23]).to_string(),
         "`storage_read`, slot: the stream ended with at least 31 bytes missing"
@@ -179,8 +195,8 @@ fn every_wrong_enum_byte_in_a_request_is_refused_at_once() {
                 other => panic!("{byte}: {other}"),
             }
         }
-        if byte >= 4 {
-            match refused(&Protocol::ONE, &[3, 9, 0, 0, 0, byte]) {
+        for (protocol, id) in [(Protocol::ONE, 3), (Protocol::TWO, 6)].into_iter().filter(|_| byte >= 4) {
+            match refused(&protocol, &[id, 9, 0, 0, 0, byte]) {
                 ProtocolError::UnknownByte { method: Method::ConsumeResult, field: "result code", source } => {
                     assert_eq!(source.byte, byte);
                 }
@@ -188,8 +204,10 @@ fn every_wrong_enum_byte_in_a_request_is_refused_at_once() {
             }
         }
     }
-    let error = refused(&Protocol::ONE, &[3, 0, 0, 0, 0]);
-    assert_eq!(error, ProtocolError::NoResultCode { method: Method::ConsumeResult, field: "result" });
+    for (protocol, id) in [(Protocol::ONE, 3), (Protocol::TWO, 6)] {
+        let error = refused(&protocol, &[id, 0, 0, 0, 0]);
+        assert_eq!(error, ProtocolError::NoResultCode { method: Method::ConsumeResult, field: "result" });
+    }
 }
 
 #[test]
@@ -233,10 +251,6 @@ fn wrong_answers_are_refused() {
             limit: MAX_FUEL_AS_GEN
         }
     );
-    // More than was asked for: after a slice, and after a refusal of something longer.
-    let surplus = |method| ProtocolError::Surplus { method, bytes: 2 };
-    assert_eq!(answered(&all[0], b"\0\x01\0\0\0a??"), surplus(Method::GetCalldata));
-    assert_eq!(answered(&all[1], b"\x02??"), surplus(Method::StorageRead));
     for id in [0, 10] {
         assert_eq!(
             answered(&all[id], &[0, 0xff, 0xff, 0xff, 0xff]),
@@ -247,6 +261,36 @@ fn wrong_answers_are_refused() {
                 limit: 64 << 20
             }
         );
+    }
+}
+
+#[test]
+fn more_than_an_answer_ends_the_connection() {
+    for golden in both().iter().filter(|golden| method_of(golden).is_answered()) {
+        let method = method_of(golden);
+        let surplus = ProtocolError::Surplus { method, bytes: 2 };
+        let length_is_the_hosts = matches!(
+            method,
+            Method::GetCalldata | Method::GetLeaderNondetResult | Method::EthCall | Method::ResolveCallcontractExecutor
+        );
+        let with_more = [&golden.answer[..], b"??"].concat();
+        if length_is_the_hosts {
+            assert_eq!(answered(golden, &with_more), surplus);
+        } else {
+            // Not a byte more than the answer is read, and what follows it is no answer to the next call.
+            let stream = Script::new(&with_more);
+            let mut client = HostClient::speaking(golden.protocol.clone(), stream.clone());
+            call(&mut client, &golden.decoded).unwrap();
+            assert_eq!(stream.unread(), 2, "{}", golden.name);
+            let error = call(&mut client, &golden.decoded).unwrap_err();
+            assert!(matches!(error, CallError::Protocol { .. }) && error.is_fatal(), "{}: {error}", golden.name);
+        }
+        // A refusal in place of something longer.
+        if length_is_the_hosts
+            || matches!(method, Method::StorageRead | Method::GetBalance | Method::RemainingFuelAsGen)
+        {
+            assert_eq!(answered(golden, b"\x02??"), surplus, "{}", golden.name);
+        }
     }
 }
 
@@ -291,13 +335,15 @@ fn a_length_beyond_the_limit_is_refused_before_anything_follows() {
 
 #[test]
 fn an_access_beyond_the_slot_is_refused() {
-    let mut read = golden()[1].request.clone();
-    read[54..58].copy_from_slice(&u32::MAX.to_le_bytes());
-    read[58..62].copy_from_slice(&2u32.to_le_bytes());
     let beyond = |method| ProtocolError::BeyondSlot { method, index: u32::MAX, length: 2 };
-    assert_eq!(refused(&Protocol::ONE, &read), beyond(Method::StorageRead));
-    read[58..62].copy_from_slice(&1u32.to_le_bytes());
-    assert_eq!(served(&Protocol::ONE, &read).unwrap(), Served::Closed);
+    for golden in both().into_iter().filter(|golden| method_of(golden) == Method::StorageRead) {
+        let mut read = golden.request;
+        read[54..58].copy_from_slice(&u32::MAX.to_le_bytes());
+        read[58..62].copy_from_slice(&2u32.to_le_bytes());
+        assert_eq!(refused(&golden.protocol, &read), beyond(Method::StorageRead));
+        read[58..62].copy_from_slice(&1u32.to_le_bytes());
+        assert_eq!(served(&golden.protocol, &read).unwrap(), Served::Closed);
+    }
 
     let mut write = golden()[2].request[..41].to_vec();
     write[33..37].copy_from_slice(&u32::MAX.to_le_bytes());
@@ -338,6 +384,22 @@ fn what_cannot_be_sent_is_refused_and_leaves_no_trace() {
     assert_eq!(stream.take_writes(), 0);
     stream.push(&[0]);
     client.storage_write(&SLOT, 0, &[0; 10]).unwrap();
+
+    let stream = Script::default();
+    let mut client = HostClient::speaking(Protocol::TWO.with_limits(Limits::DEFAULT.with_slice(10)), stream.clone());
+    let errors = [
+        client.storage_read(StorageMode::Default, &ACCOUNT, &SLOT, 0, &mut [0; 11]),
+        client.storage_read(StorageMode::Default, &ACCOUNT, &SLOT, u32::MAX, &mut [0; 2]),
+        client.consume_result(ResultCode::Return, &[0; 10]),
+        client.eth_call(&ACCOUNT, &[0; 11]).map(drop),
+        client.run_nested(&[0; 11]).map(drop),
+    ];
+    for error in errors.map(Result::unwrap_err) {
+        assert!(matches!(error, CallError::Refused { .. }) && !error.is_fatal(), "{error}");
+    }
+    assert_eq!(stream.take_writes(), 0);
+    stream.push(&[0; 4]);
+    assert_eq!(client.run_nested(&[0; 10]).unwrap(), b"");
 }
 
 #[test]

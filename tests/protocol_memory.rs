@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use genvm_transport::protocol::*;
-use protocol_support::{ACCOUNT, GoldenHost, SLOT, Script, golden};
+use protocol_support::{ACCOUNT, GoldenHost, SLOT, Script, call, golden, golden_two};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -88,22 +88,30 @@ fn warm_calls_do_not_allocate_on_either_end() {
 fn nothing_follows_an_announced_length() {
     // 64 MiB are allowed, announced, and do not come.
     let length = (64u32 << 20).to_le_bytes();
-    for id in [2, 3, 5, 9, 10] {
-        let at = [37, 1, 5, 1, 21][[2, 3, 5, 9, 10].iter().position(|known| *known == id).unwrap()];
-        let request = [&golden()[id].request[..at], &length, &[0; 100]].concat();
+    let one = [(2, 37), (3, 1), (5, 5), (9, 1), (10, 21)].map(|place| (golden(), place));
+    let two = [(2, 21), (6, 1), (8, 1)].map(|place| (golden_two(), place));
+    for (all, (id, at)) in one.into_iter().chain(two) {
+        let golden = &all[id];
+        let request = [&golden.request[..at], &length, &[0; 100]].concat();
         let mut stream = Script::new(&request);
         let (_, largest) = allocated(|| {
-            let error = serve_blocking(&mut stream, &mut GoldenHost::default(), &Protocol::ONE).unwrap_err();
-            assert!(matches!(error, ServeError::Protocol(_)), "{error}");
+            let error = serve_blocking(&mut stream, &mut GoldenHost::default(), &golden.protocol).unwrap_err();
+            assert!(matches!(error, ServeError::Protocol(ProtocolError::Truncated { .. })), "{error}");
         });
-        assert!(largest <= 64 << 10, "{id}: {largest} bytes at once");
+        assert!(largest <= 64 << 10, "{}: {largest} bytes at once", golden.name);
     }
-    let answer = [&[0], &length[..], &[1; 100]].concat();
-    let stream = Script::new(&answer);
-    let (_, largest) = allocated(|| {
-        HostClient::new(stream).get_calldata().unwrap_err();
-    });
-    assert!(largest <= 64 << 10, "client: {largest} bytes at once");
+    for (all, id) in
+        [(golden(), 0), (golden(), 4), (golden(), 10), (golden_two(), 2), (golden_two(), 7), (golden_two(), 8)]
+    {
+        let golden = &all[id];
+        let status = if golden.decoded.method() == Method::RunNested { &[][..] } else { &[0] };
+        let stream = Script::new(&[status, &length, &[1; 100]].concat());
+        let (_, largest) = allocated(|| {
+            let error = call(&mut HostClient::speaking(golden.protocol.clone(), stream), &golden.decoded).unwrap_err();
+            assert!(matches!(error, CallError::Protocol { source: ProtocolError::Truncated { .. }, .. }), "{error}");
+        });
+        assert!(largest <= 64 << 10, "{}, client: {largest} bytes at once", golden.name);
+    }
 }
 
 #[test]
