@@ -7,11 +7,13 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::thread;
 
 use genvm_transport::protocol::*;
 use genvm_transport::{BlockingStream, ConnectOptions, ListenOptions, RingCapacity, connect, listen};
 use proptest::prelude::*;
+use rustix::event::{PollFd, PollFlags, poll};
 use support::watchdog;
 
 const ACCOUNT: Account = Account([0xaa; 20]);
@@ -401,6 +403,68 @@ fn what_nobody_asked_for_ends_a_batch() {
             matches!(&results[1], Err(CallError::Protocol { source: ProtocolError::Surplus { bytes: 1, .. }, .. }));
         assert!(told || name != "unix" || results[1].is_ok(), "{name}: {results:?}");
     });
+}
+
+/// A non-blocking socket that waits by `poll` when there is nothing to be done, as this crate's do once they have a timeout.
+struct Polled(UnixStream);
+
+impl Polled {
+    fn wait<T>(&mut self, event: PollFlags, mut io: impl FnMut(&mut UnixStream) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match io(&mut self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&self.0, event)], None)?;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Read for Polled {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.wait(PollFlags::IN, |socket| socket.read(out))
+    }
+}
+
+impl Write for Polled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(PollFlags::OUT, |socket| socket.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `poll` calls a socket writable when three quarters of its buffer are free, which a host that waits for its answers to be read may
+/// never get to: it must not come to that, however late the host begins to read what was sent before the batch.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_sent_before_a_batch_takes_up_room_too() {
+    let _watchdog = watchdog("a batch behind calls that the host has not read");
+    for unread in (0..40).step_by(3) {
+        let (client, node) = UnixStream::pair().expect("a pair");
+        rustix::net::sockopt::set_socket_send_buffer_size(&client, 16 << 10).expect("SO_SNDBUF");
+        let capacity = rustix::net::sockopt::socket_send_buffer_size(&client).expect("SO_SNDBUF");
+        shrink(&node);
+        let (tell, calling) = mpsc::channel();
+        let genvm = thread::spawn(move || {
+            client.set_nonblocking(true).expect("non-blocking");
+            let mut client = HostClient::new(Polled(client));
+            tell.send(support::thread_id()).expect("somebody listens");
+            (0..unread).for_each(|_| client.consume_fuel(1_u64).expect("sent"));
+            together(client.batch_within(capacity), &vec![Op::Read { slot: 0, index: 0, len: 4 }; 300])
+        });
+        let tid = calling.recv().expect("its number");
+        while !support::sleeps(tid) {
+            thread::yield_now();
+        }
+        foreign(Box::new(node));
+        let results = genvm.join().expect("no panic");
+        let wrong = results.iter().find(|result| **result != Ok(Reply::Bytes(vec![0; 4])));
+        assert_eq!(wrong, None, "behind {unread} calls");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use genvm_transport::protocol::*;
-use support::watchdog;
+use support::{sleeps, thread_id, watchdog};
 
 fn hosted(environment: Environment) -> HostClient<UnixStream> {
     let (genvm, mut node) = UnixStream::pair().expect("a pair");
@@ -43,12 +43,6 @@ fn each_answer_goes_to_the_thread_that_asked() {
     client.into_inner().expect("the last handle").consume_result(ResultCode::Return, b"").expect("taken");
 }
 
-/// Whether thread `tid` of this process sleeps.
-fn sleeps(tid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
-}
-
 #[test]
 fn who_waited_goes_first() {
     let _watchdog = watchdog("a fair client");
@@ -59,7 +53,7 @@ fn who_waited_goes_first() {
         let other = client.with(|_| {
             let (client, served, tid) = (client.clone(), served.clone(), waiting.clone());
             let other = thread::spawn(move || {
-                tid.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
+                tid.store(thread_id(), Ordering::SeqCst);
                 client.with(|_| served.lock().unwrap().push("waited"));
             });
             // It has nothing to sleep for but its turn.

@@ -4,8 +4,8 @@
 //! serves them one after another. What it must not do is write without bound while answers pile up unread: both sides would
 //! block on full buffers for ever. The rule here: **while an answer is outstanding, nothing is written that could have to wait.**
 //! Then this end always comes round to reading, however much there is to read, and a host that is read from goes on. What
-//! certainly fits is known for each stream ([`BlockingStream::send_capacity`]); a request that does not fit goes out when nothing is
-//! outstanding, for then the host waits for it.
+//! certainly fits is known for each stream ([`BlockingStream::send_capacity`]), and what went before without an answer is reckoned in; a
+//! request that does not fit goes out when nothing is outstanding, for then the host waits for it.
 //!
 //! It does not run calls side by side: the host answers them in order, each as if it had been made alone.
 
@@ -198,7 +198,7 @@ fn pipeline<S: Read + Write, T>(
             told += 1;
             tell(result);
         };
-        client.dead = answer(client, Window::new(capacity), requests, calls, take, &mut tell).is_err();
+        client.dead = answer(client, capacity, requests, calls, take, &mut tell).is_err();
         client.replies.ahead = false;
         #[cfg(feature = "metrics")]
         client.meter.batch(begun);
@@ -211,7 +211,7 @@ struct Lost;
 
 fn answer<S: Read + Write, T>(
     client: &mut HostClient<S>,
-    mut window: Window,
+    capacity: usize,
     requests: &[u8],
     calls: &[Queued],
     mut take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
@@ -219,6 +219,7 @@ fn answer<S: Read + Write, T>(
 ) -> Result<(), Lost> {
     // Nothing is outstanding yet, so it may wait.
     let mut broken = client.write_hello().err();
+    let mut window = Window::new(capacity, client.unread);
     let replies = &mut client.replies;
     // Calls whose requests were sent, and those of them whose answers are outstanding.
     let (mut sent, mut outstanding) = (0_usize, 0);
@@ -287,6 +288,7 @@ fn answer<S: Read + Write, T>(
         tell(Err(error));
         return Err(Lost);
     }
+    client.unread = window.used;
     Ok(())
 }
 
@@ -299,33 +301,38 @@ struct Window {
 }
 
 impl Window {
-    fn new(capacity: usize) -> Self {
-        Self { capacity, used: 0, writes: VecDeque::new() }
+    /// `unread` is taken up from before, until the first answer.
+    fn new(capacity: usize, unread: usize) -> Self {
+        Self { capacity, used: unread, writes: [(0, unread)].into() }
     }
 
-    /// How many of `calls`, whose bytes begin at `start`, may go out now in one write. Where the host `is_waiting`, at least one.
+    /// How many of `calls`, whose bytes begin at `start`, may go out now in one write. Where the host `is_waiting` it reads on, however
+    /// much there is, up to the end of the first that it has to answer.
     fn group(&self, calls: &[Queued], start: usize, is_waiting: bool) -> usize {
-        let fits = |(number, call): &(usize, &Queued)| {
+        let free = self.capacity.saturating_sub(self.used);
+        let mut is_read_on = is_waiting;
+        let goes = |(number, call): &(usize, &Queued)| {
             let bytes = call.end - start;
-            (*number == 0 || bytes <= GROUP) && cost(bytes) <= self.capacity.saturating_sub(self.used)
+            let is_safe = is_read_on || room(bytes) <= free;
+            is_read_on &= !call.is_answered();
+            is_safe && (*number == 0 || bytes <= GROUP)
         };
-        let fitting = calls.iter().enumerate().take_while(fits).count();
-        if fitting == 0 && is_waiting { calls.len().min(1) } else { fitting }
+        calls.iter().enumerate().take_while(goes).count()
     }
 
     fn sent(&mut self, calls: usize, bytes: usize) {
-        let cost = cost(bytes);
-        self.used += cost;
-        self.writes.push_back((calls, cost));
+        let room = room(bytes);
+        self.used += room;
+        self.writes.push_back((calls, room));
     }
 
     /// An answer says that the host has read its request, and all before it.
     fn read(&mut self, number: usize, call: &Queued) {
         if call.is_answered() {
-            while let Some(&(calls, cost)) = self.writes.front()
+            while let Some(&(calls, room)) = self.writes.front()
                 && calls <= number + 1
             {
-                self.used -= cost;
+                self.used -= room;
                 self.writes.pop_front();
             }
         }
@@ -334,7 +341,7 @@ impl Window {
 
 /// What a write of so many bytes may take of a stream's capacity. A kernel rounds its buffers up, to twice their size at most, and adds
 /// what describes them: less than a kilobyte for Unix sockets on Linux, a little more for TCP. A ring keeps up to a quarter back.
-fn cost(bytes: usize) -> usize {
+pub(super) fn room(bytes: usize) -> usize {
     2 * bytes + 2048
 }
 
@@ -352,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_may_have_to_wait_goes_out_only_to_a_host_that_waits() {
-        let window = Window::new(4096);
+        let window = Window::new(4096, 0);
         let calls = calls(&[1000, 1024, 1025, 9000]);
         assert_eq!(window.group(&calls, 0, false), 2);
         assert_eq!(window.group(&calls[3..], 1025, false), 0);
@@ -361,8 +368,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_answered_goes_out_together_to_a_host_that_waits() {
+        let mut calls = calls(&[9, 18, 27, 36]);
+        for call in &mut calls[..2] {
+            call.method = Method::ConsumeFuel;
+        }
+        let window = Window::new(4096, 4000);
+        assert_eq!((window.group(&calls, 0, false), window.group(&calls, 0, true)), (0, 3));
+        calls[1..].iter_mut().for_each(|call| call.end += GROUP);
+        assert_eq!((window.group(&calls, 0, true), window.group(&calls[1..], 9, true)), (1, 1));
+    }
+
+    #[test]
+    fn room_from_before_comes_back_with_the_first_answer() {
+        let mut window = Window::new(4096, 3000);
+        let mut calls = calls(&[10, 20]);
+        calls[0].method = Method::ConsumeFuel;
+        window.read(0, &calls[0]);
+        assert_eq!(window.used, 3000);
+        window.read(1, &calls[1]);
+        assert_eq!(window.used, 0);
+    }
+
+    #[test]
     fn room_comes_back_with_the_answer_to_the_last_call_of_a_write() {
-        let mut window = Window::new(4096);
+        let mut window = Window::new(4096, 0);
         let calls = calls(&[500, 1000]);
         window.sent(2, 1000);
         assert_eq!(window.group(&calls, 0, false), 0);

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use super::batch::room;
 use super::codec::{Request, check_length};
 use super::error::CallError;
 use super::limits::Limits;
@@ -58,6 +59,8 @@ pub struct HostClient<S> {
     pub(super) request: Vec<u8>,
     /// The stream, and the answer being received.
     pub(super) replies: Replies<S>,
+    /// What may lie between here and the host although every answer was read: the [`room`] of what has had no answer since.
+    pub(super) unread: usize,
     pub(super) dead: bool,
     #[cfg(feature = "metrics")]
     pub(super) meter: Meter,
@@ -77,6 +80,7 @@ impl<S: Read + Write> HostClient<S> {
             hello,
             request: Vec::with_capacity(REQUEST),
             replies: Replies::new(stream, revision, limits),
+            unread: 0,
             dead: false,
             #[cfg(feature = "metrics")]
             meter: Meter::new(),
@@ -217,6 +221,7 @@ impl<S: Read + Write> HostClient<S> {
     fn tell(&mut self, request: &Request<'_>) -> Result<(), CallError> {
         self.metered(request, |client| {
             client.send(request)?;
+            client.unread += room(client.request.len());
             client.dead = false;
             Ok(())
         })
@@ -263,7 +268,9 @@ impl<S: Read + Write> HostClient<S> {
     ) -> Result<T, CallError> {
         self.send(request)?;
         let method = request.method();
-        match read(&mut self.replies, method).and_then(|value| self.replies.end(method).map(|()| value)) {
+        let result = read(&mut self.replies, method).and_then(|value| self.replies.end(method).map(|()| value));
+        self.unread = 0;
+        match result {
             Ok(value) => {
                 self.dead = false;
                 Ok(value)
@@ -307,7 +314,9 @@ impl<S: Read + Write> HostClient<S> {
         if self.hello.is_empty() {
             return Ok(());
         }
-        self.replies.stream.write_all(&std::mem::take(&mut self.hello))
+        let hello = std::mem::take(&mut self.hello);
+        self.unread += room(hello.len());
+        self.replies.stream.write_all(&hello)
     }
 }
 

@@ -96,6 +96,19 @@ pub fn descriptors_and_mappings() -> (usize, usize) {
     )
 }
 
+/// The kernel's number of this thread, for [`sleeps`].
+#[cfg(target_os = "linux")]
+pub fn thread_id() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// Whether thread `tid` of this process sleeps.
+#[cfg(target_os = "linux")]
+pub fn sleeps(tid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+}
+
 /// Names in `/dev/shm` that this crate makes.
 pub fn shm_names() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/dev/shm") else { return Vec::new() };
