@@ -1,26 +1,24 @@
 //! `Batch` gives what the same calls give one at a time, whatever the stream, however small its buffers, whoever the host.
 #![cfg(all(unix, feature = "uds", feature = "shm", feature = "tcp"))]
 
+mod protocol_support;
 mod support;
+#[path = "protocol_support/transports.rs"]
+mod transports;
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
 
 use genvm_transport::protocol::*;
-use genvm_transport::{BlockingStream, ConnectOptions, ListenOptions, RingCapacity, connect, listen};
+use genvm_transport::{BlockingStream, ConnectOptions, ListenOptions, connect, listen};
 use proptest::prelude::*;
-use rustix::event::{PollFd, PollFlags, poll};
+use protocol_support::{GoldenHost, golden, golden_two};
 use support::watchdog;
+use transports::*;
 
 const ACCOUNT: Account = Account([0xaa; 20]);
-
-trait ReadWrite: Read + Write + Send {}
-impl<T: Read + Write + Send> ReadWrite for T {}
-type Stream = Box<dyn ReadWrite>;
 
 /// A call that owns what it sends.
 #[derive(Debug, Clone)]
@@ -131,87 +129,14 @@ fn together<S: Read + Write>(mut batch: Batch<'_, S>, ops: &[Op]) -> Vec<Result<
     plain(batch.run())
 }
 
-/// The smallest buffers that the kernel allows. Returns what is sent into.
-fn shrink(socket: &impl AsFd) -> usize {
-    rustix::net::sockopt::set_socket_send_buffer_size(socket, 1).expect("SO_SNDBUF");
-    rustix::net::sockopt::set_socket_recv_buffer_size(socket, 1).expect("SO_RCVBUF");
-    rustix::net::sockopt::socket_send_buffer_size(socket).expect("SO_SNDBUF")
-}
-
-/// Puts a client to `test` whose other end is given to `host`, over each transport with the smallest buffers there are.
-fn each_transport(host: fn(Stream), test: impl Fn(&str, &mut HostClient<Stream>, usize)) {
-    let run = |name: &str, stream: Stream, capacity: usize, hosting: thread::JoinHandle<()>| {
-        let mut client = HostClient::new(stream);
-        test(name, &mut client, capacity);
-        drop(client);
-        hosting.join().expect("the host did not panic");
-    };
-    let (client, node) = UnixStream::pair().expect("a pair");
-    let (capacity, _) = (shrink(&client), shrink(&node));
-    run("unix", Box::new(client), capacity, thread::spawn(move || host(Box::new(node))));
-
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let client = TcpStream::connect(listener.local_addr().expect("its address")).expect("connected");
-    let (node, _) = listener.accept().expect("accepted");
-    let (capacity, _) = (shrink(&client), shrink(&node));
-    client.set_nodelay(true).and_then(|()| node.set_nodelay(true)).expect("TCP_NODELAY");
-    run("tcp", Box::new(client), capacity, thread::spawn(move || host(Box::new(node))));
-
-    let directory = support::directory();
-    let address = format!("shm://{}/host.sock", directory.path().display());
-    let (mut listening, mut connecting) = (ListenOptions::default(), ConnectOptions::default());
-    listening.stream.ring_capacity = RingCapacity::MIN;
-    connecting.stream.ring_capacity = RingCapacity::MIN;
-    let listener = listen(&address, &listening).expect("a listener");
-    let hosting = thread::spawn(move || host(Box::new(listener.accept().expect("accepted"))));
-    let client = connect(&address, &connecting).expect("connected");
-    let capacity = client.send_capacity();
-    assert_eq!(capacity, RingCapacity::MIN.bytes() as usize);
-    run("shm", Box::new(client), capacity, hosting);
-}
-
 /// Ours.
-fn serving(mut stream: Stream) {
-    // A client that was told of an error closes with requests unread.
-    let _ = serve_blocking(&mut stream, &mut execution(), &Protocol::ONE);
+fn serving(node: Node) {
+    serve_on_thread(node, execution(), &Protocol::ONE);
 }
 
-/// Somebody else's: it shares nothing with ours, knows three methods, and sends its answers byte by byte.
-fn foreign(mut stream: Stream) {
-    let mut storage = vec![0u8; 1 << 17];
-    loop {
-        let mut id = [0];
-        if stream.read_exact(&mut id).is_err() {
-            return;
-        }
-        let answer = match id[0] {
-            1 => {
-                let mut fields = [0; 1 + 20 + 32 + 8];
-                stream.read_exact(&mut fields).expect("a whole request");
-                let number = |at: usize| u32::from_le_bytes(fields[at..at + 4].try_into().unwrap()) as usize;
-                let (index, len) = (number(53), number(57));
-                [&[0], &storage[index..index + len]].concat()
-            }
-            2 => {
-                let mut fields = [0; 32 + 8];
-                stream.read_exact(&mut fields).expect("a whole request");
-                let number = |at: usize| u32::from_le_bytes(fields[at..at + 4].try_into().unwrap()) as usize;
-                let (index, len) = (number(32), number(36));
-                stream.read_exact(&mut storage[index..index + len]).expect("its data");
-                vec![0]
-            }
-            8 => {
-                stream.read_exact(&mut [0; 8]).expect("a whole request");
-                continue;
-            }
-            other => panic!("method {other}"),
-        };
-        for byte in answer {
-            if stream.write_all(&[byte]).and_then(|()| stream.flush()).is_err() {
-                return;
-            }
-        }
-    }
+/// Ours as well.
+fn serving_on_tokio(node: Node) {
+    serve_on_tokio(node, execution(), &Protocol::ONE);
 }
 
 /// Many calls, most of them small, some as large as they may be.
@@ -236,35 +161,50 @@ fn ten_thousand_calls_in_the_smallest_buffers() {
         assert!(expected.iter().all(Result::is_ok));
         (ops, expected)
     });
-    let run = |host, calls: usize| {
-        each_transport(host, |name, client, capacity| {
+    let run = |host: fn(Node), calls: usize| {
+        each_transport(&Protocol::ONE, host, |name, client, capacity| {
             let (ops, expected) = if name == "tcp" { &small } else { &large };
             assert!(together(client.batch_within(capacity), &ops[..calls]) == expected[..calls], "{name}");
         });
     };
     run(serving, 10_000);
+    run(serving_on_tokio, 10_000);
     run(foreign, 1500); // it takes its time
 }
 
+/// All methods of both revisions, several times, with the result at the end; each host is alike to both ways of calling.
 #[test]
-fn a_tokio_host_serves_a_batch_as_well() {
-    let _watchdog = watchdog("a batch over a tokio host");
-    let ops = ten_thousand(70_000);
-    let expected = one_at_a_time(&ops);
-    let (client, node) = UnixStream::pair().expect("a pair");
-    let (capacity, _) = (shrink(&client), shrink(&node));
-    let mut client = HostClient::new(client);
-    let host = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            node.set_nonblocking(true).expect("non-blocking");
-            let mut node = tokio::net::UnixStream::from_std(node).expect("a socket");
-            serve(&mut node, &mut execution(), &Protocol::ONE).await.expect("served")
-        })
-    });
-    assert!(together(client.batch_within(capacity), &ops) == expected);
-    drop(client);
-    assert_eq!(host.join().expect("no panic"), Served::Closed);
+fn every_method_in_one_batch() {
+    let _watchdog = watchdog("every method in one batch");
+    type Host = fn(Node, &Protocol);
+    let hosts: [(bool, Host); 4] = [
+        (true, |node, protocol| serve_on_thread(node, GoldenHost::default(), protocol)),
+        (true, |node, protocol| serve_on_tokio(node, GoldenHost::default(), protocol)),
+        (false, |node, protocol| serve_on_thread(node, execution(), protocol)),
+        (false, |node, protocol| serve_on_tokio(node, execution(), protocol)),
+    ];
+    static PROTOCOLS: [Protocol; 2] = [Protocol::ONE, Protocol::TWO];
+    for (protocol, mut golden) in PROTOCOLS.iter().zip([golden(), golden_two()]) {
+        golden.sort_by_key(|golden| golden.decoded.method() == Method::ConsumeResult);
+        let (result, others) = golden.split_last().expect("methods");
+        let requests: Vec<_> = others.iter().cycle().take(20 * others.len()).chain([result]).collect();
+        for (answers_all, host) in hosts {
+            let host = move |node| host(node, protocol);
+            let (genvm, node) = UnixStream::pair().expect("a pair");
+            let hosting = thread::spawn(move || host(Node::Unix(node)));
+            let mut client = HostClient::speaking(protocol.clone(), genvm);
+            let alone = plain(requests.iter().map(|golden| client.call(&golden.decoded)).collect());
+            assert_eq!(alone.iter().all(Result::is_ok), answers_all, "{alone:?}");
+            drop(client);
+            hosting.join().expect("the host did not panic");
+
+            each_transport(protocol, host, |name, client, capacity| {
+                let mut batch = client.batch_within(capacity);
+                requests.iter().for_each(|golden| _ = batch.push(&golden.decoded));
+                assert_eq!(plain(batch.run()), alone, "revision {}, {name}", protocol.revision());
+            });
+        }
+    }
 }
 
 proptest! {
@@ -274,7 +214,7 @@ proptest! {
     fn a_batch_is_its_calls(ops in proptest::collection::vec(ops(20_000), 0..120)) {
         let _watchdog = watchdog("a batch of random calls");
         let expected = one_at_a_time(&ops);
-        each_transport(serving, |name, client, capacity| {
+        each_transport(&Protocol::ONE, serving, |name, client, capacity| {
             // Between other calls, which it does not disturb.
             assert_eq!(client.get_balance(&ACCOUNT).expect("a balance"), U256::from(77));
             assert_eq!(together(client.batch_within(capacity), &ops), expected, "{name}");
@@ -294,7 +234,7 @@ fn many_reads_fill_their_buffers() {
         };
         let listener = listen(&address, &ListenOptions::default()).expect("a listener");
         let address = listener.address().to_string();
-        let hosting = thread::spawn(move || serving(Box::new(listener.accept().expect("accepted"))));
+        let hosting = thread::spawn(move || serving(Node::Accepted(listener)));
         let stream = connect(&address, &ConnectOptions::default()).expect("connected");
         assert!(stream.send_capacity() > 16 << 10, "{scheme}: {}", stream.send_capacity());
         let mut client = HostClient::new(stream);
@@ -323,7 +263,8 @@ fn many_reads_fill_their_buffers() {
 }
 
 /// Answers three reads of one byte, then sends `last` and closes.
-fn dies(mut stream: Stream, last: &[u8]) {
+fn dies(node: Node, last: &[u8]) {
+    let mut stream = node.blocking();
     let mut request = [0; 62];
     for _ in 0..3 {
         stream.read_exact(&mut request).expect("a request");
@@ -334,8 +275,8 @@ fn dies(mut stream: Stream, last: &[u8]) {
     let _ = stream.read(&mut [0; 1 << 16]);
 }
 
-fn dying_host(host: fn(Stream), check: impl Fn(&str, &CallError)) {
-    each_transport(host, |name, client, capacity| {
+fn dying_host(host: fn(Node), check: impl Fn(&str, &CallError)) {
+    each_transport(&Protocol::ONE, host, |name, client, capacity| {
         let read = Op::Read { slot: 0, index: 0, len: 1 };
         let mut batch = client.batch_within(capacity);
         (0..400).for_each(|_| _ = read.with(|request| batch.push(request)));
@@ -355,7 +296,7 @@ fn dying_host(host: fn(Stream), check: impl Fn(&str, &CallError)) {
 fn a_host_that_dies_fails_the_rest_and_each_is_told() {
     let _watchdog = watchdog("a host that dies in a batch");
     dying_host(
-        |stream| dies(stream, &[]),
+        |node| dies(node, &[]),
         |name, error| {
             let gone = |source: &io::Error| {
                 matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
@@ -374,7 +315,7 @@ fn a_host_that_dies_fails_the_rest_and_each_is_told() {
 fn nonsense_ends_a_batch() {
     let _watchdog = watchdog("nonsense in a batch");
     dying_host(
-        |stream| dies(stream, &[99]),
+        |node| dies(node, &[99]),
         |name, error| {
             let told =
                 matches!(error, CallError::Protocol { source: ProtocolError::UnknownByte { field: "status", .. }, .. });
@@ -386,13 +327,14 @@ fn nonsense_ends_a_batch() {
 #[test]
 fn what_nobody_asked_for_ends_a_batch() {
     let _watchdog = watchdog("more than the answers");
-    let surplus = |mut stream: Stream| {
+    let surplus = |node: Node| {
+        let mut stream = node.blocking();
         let mut requests = [0; 2 * 62];
         stream.read_exact(&mut requests).expect("both requests");
         stream.write_all(&[0, 1, 0, 2, 0]).and_then(|()| stream.flush()).expect("more than the answers");
         let _ = stream.read(&mut [0]);
     };
-    each_transport(surplus, |name, client, capacity| {
+    each_transport(&Protocol::ONE, surplus, |name, client, capacity| {
         let read = Op::Read { slot: 0, index: 0, len: 1 };
         let mut batch = client.batch_within(capacity);
         (0..2).for_each(|_| _ = read.with(|request| batch.push(request)));
@@ -403,38 +345,6 @@ fn what_nobody_asked_for_ends_a_batch() {
             matches!(&results[1], Err(CallError::Protocol { source: ProtocolError::Surplus { bytes: 1, .. }, .. }));
         assert!(told || name != "unix" || results[1].is_ok(), "{name}: {results:?}");
     });
-}
-
-/// A non-blocking socket that waits by `poll` when there is nothing to be done, as this crate's do once they have a timeout.
-struct Polled(UnixStream);
-
-impl Polled {
-    fn wait<T>(&mut self, event: PollFlags, mut io: impl FnMut(&mut UnixStream) -> io::Result<T>) -> io::Result<T> {
-        loop {
-            match io(&mut self.0) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&self.0, event)], None)?;
-                }
-                done => return done,
-            }
-        }
-    }
-}
-
-impl Read for Polled {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.wait(PollFlags::IN, |socket| socket.read(out))
-    }
-}
-
-impl Write for Polled {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wait(PollFlags::OUT, |socket| socket.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// `poll` calls a socket writable when three quarters of its buffer are free, which a host that waits for its answers to be read may
@@ -460,7 +370,7 @@ fn what_was_sent_before_a_batch_takes_up_room_too() {
         while !support::sleeps(tid) {
             thread::yield_now();
         }
-        foreign(Box::new(node));
+        foreign(Node::Unix(node));
         let results = genvm.join().expect("no panic");
         let wrong = results.iter().find(|result| **result != Ok(Reply::Bytes(vec![0; 4])));
         assert_eq!(wrong, None, "behind {unread} calls");

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -74,6 +75,50 @@ fn a_panic_poisons_nothing() {
     let panicked = catch_unwind(AssertUnwindSafe(|| client.with(|_| panic!("a caller's own"))));
     assert!(panicked.is_err());
     assert_eq!(client.with(|client| client.remaining_fuel_as_gen()).expect("as good as before"), U256::from(7));
+}
+
+/// Unwinds in the middle of a call.
+struct Panics;
+
+impl Read for Panics {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        panic!("while an answer is awaited")
+    }
+}
+
+impl Write for Panics {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_call_loses_the_connection() {
+    let calls: [fn(&mut HostClient<Panics>); 2] = [
+        |client| _ = client.get_calldata(),
+        |client| {
+            let mut batch = client.batch_within(4096);
+            (0..3).for_each(|_| _ = batch.push(&Request::GetCalldata));
+            batch.run();
+        },
+    ];
+    for call in calls {
+        let client = SharedClient::new(HostClient::new(Panics));
+        assert!(catch_unwind(AssertUnwindSafe(|| client.with(call))).is_err());
+        let after = client.clone().with(HostClient::get_calldata);
+        assert!(matches!(after, Err(CallError::Dead { .. })), "{after:?}");
+        let results = client.with(|client| {
+            let mut batch = client.batch_within(4096);
+            (0..3).for_each(|_| _ = batch.push(&Request::GetCalldata));
+            batch.run()
+        });
+        assert_eq!(results.len(), 3);
+        assert!(results.iter().all(|result| matches!(result, Err(CallError::Dead { .. }))), "{results:?}");
+    }
 }
 
 #[test]
