@@ -8,7 +8,6 @@ mod transports;
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
 use std::thread;
 
 use genvm_transport::protocol::*;
@@ -169,7 +168,7 @@ fn ten_thousand_calls_in_the_smallest_buffers() {
     };
     run(serving, 10_000);
     run(serving_on_tokio, 10_000);
-    run(foreign, 1500); // it takes its time
+    run(|node| foreign(node.blocking()), 1500); // it takes its time
 }
 
 /// All methods of both revisions, several times, with the result at the end; each host is alike to both ways of calling.
@@ -345,36 +344,6 @@ fn what_nobody_asked_for_ends_a_batch() {
             matches!(&results[1], Err(CallError::Protocol { source: ProtocolError::Surplus { bytes: 1, .. }, .. }));
         assert!(told || name != "unix" || results[1].is_ok(), "{name}: {results:?}");
     });
-}
-
-/// `poll` calls a socket writable when three quarters of its buffer are free, which a host that waits for its answers to be read may
-/// never get to: it must not come to that, however late the host begins to read what was sent before the batch.
-#[cfg(target_os = "linux")]
-#[test]
-fn what_was_sent_before_a_batch_takes_up_room_too() {
-    let _watchdog = watchdog("a batch behind calls that the host has not read");
-    for unread in (0..40).step_by(3) {
-        let (client, node) = UnixStream::pair().expect("a pair");
-        rustix::net::sockopt::set_socket_send_buffer_size(&client, 16 << 10).expect("SO_SNDBUF");
-        let capacity = rustix::net::sockopt::socket_send_buffer_size(&client).expect("SO_SNDBUF");
-        shrink(&node);
-        let (tell, calling) = mpsc::channel();
-        let genvm = thread::spawn(move || {
-            client.set_nonblocking(true).expect("non-blocking");
-            let mut client = HostClient::new(Polled(client));
-            tell.send(support::thread_id()).expect("somebody listens");
-            (0..unread).for_each(|_| client.consume_fuel(1_u64).expect("sent"));
-            together(client.batch_within(capacity), &vec![Op::Read { slot: 0, index: 0, len: 4 }; 300])
-        });
-        let tid = calling.recv().expect("its number");
-        while !support::sleeps(tid) {
-            thread::yield_now();
-        }
-        foreign(Node::Unix(node));
-        let results = genvm.join().expect("no panic");
-        let wrong = results.iter().find(|result| **result != Ok(Reply::Bytes(vec![0; 4])));
-        assert_eq!(wrong, None, "behind {unread} calls");
-    }
 }
 
 #[test]

@@ -77,8 +77,8 @@ impl Queued {
 }
 
 impl<S: Read + Write> Batch<'_, S> {
-    /// Queues a call, and returns its place among the results. Copies the request; a call that cannot be sent (too long, beyond a
-    /// slot's end) is known to fail now and says so in its place.
+    /// Queues a call, and returns its place among the results of this batch. Copies the request; a call that cannot be sent (too long,
+    /// beyond a slot's end) is known to fail now and says so in its place.
     pub fn push(&mut self, request: &Request<'_>) -> usize {
         let client = &self.client;
         let refused =

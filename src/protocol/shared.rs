@@ -11,9 +11,9 @@ use super::client::HostClient;
 
 /// A [`HostClient`] that threads share: clones are handles of the same connection.
 ///
-/// Callers take turns. Whoever waited gets the connection before whoever had it last gets it again, so that a busy thread cannot
-/// keep the others out. A panic on the way poisons nothing: between calls the connection is as good as before, in the middle of
-/// one it is lost, and later calls say so ([`CallError::Dead`](super::CallError::Dead)).
+/// Callers take turns. Whoever waits goes to sleep within microseconds, and gets the connection then before whoever had it last gets it
+/// again, so that a busy thread cannot keep the others out. A panic on the way poisons nothing: between calls the connection is as good
+/// as before, in the middle of one it is lost, and later calls say so ([`CallError::Dead`](super::CallError::Dead)).
 ///
 /// ```
 /// # use std::{os::unix::net::UnixStream, thread};
