@@ -25,6 +25,8 @@
 
 pub mod address;
 pub mod connection;
+#[cfg(any(feature = "metrics", all(unix, feature = "shm")))]
+mod counts;
 pub mod error;
 #[cfg(all(unix, feature = "uds"))]
 pub mod fd;

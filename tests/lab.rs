@@ -388,9 +388,29 @@ fn rivals_are_rows_like_the_rest() {
         assert!(number("errors") == 0.0 && number("calls") > 0.0 && number("p50_ns") > 0.0, "{row:?}");
     }
     let (code, _, err) = run(&["compare", "--transports", "http-uds", "--waits", "spin"]);
-    assert!(code == 1 && err.contains("can only sleep"), "{err}");
+    assert!(code == 1 && err.contains("does not wait like that"), "{err}");
     let (code, _, err) = run(&["compare", "--transports", "http-tcp", "--workloads", "ping:32"]);
     assert!(code == 1 && err.contains("no ping"), "{err}");
+}
+
+#[cfg(feature = "peers")]
+#[test]
+fn what_others_reach_for_are_rows_like_the_rest_and_leave_nothing_behind() {
+    let _watchdog = watchdog("what_others_reach_for_are_rows_like_the_rest_and_leave_nothing_behind");
+    let peers = ["--transports", "iceoryx2,ipc-channel,interprocess,tarpc", "--placements", "same", "--time", "3"];
+    let works = ["--workloads", "read:32,write:32,read:70000,connect,trace:wizard_of_coin", "--waits", "park"];
+    let rows = csv(&[&peers[..], &works].concat());
+    assert_eq!(rows.len(), 5 * 4);
+    // Two ends that poll for ever do badly on one core, so this is about the bytes only.
+    let polled = csv(&[&peers[..], &["--workloads", "read:32", "--waits", "spin,park"]].concat());
+    assert_eq!(polled.len(), 3 * 2 + 1, "tarpc sleeps, whatever else is asked for");
+    for row in rows.iter().chain(&polled) {
+        let number = |name: &str| row[name].parse::<f64>().unwrap_or_else(|_| panic!("{name} of {row:?}"));
+        assert!(number("errors") == 0.0 && number("calls") > 0.0 && number("p50_ns") > 0.0, "{row:?}");
+    }
+    let left = std::fs::read_dir("/dev/shm").expect("shared memory").flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("transport-lab-")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -403,6 +423,13 @@ fn executions_are_compared_with_and_without_a_cache() {
     caches.dedup();
     let expected = [("read:32", ""), ("trace:erc20", ""), ("trace:erc20", "32"), ("trace:erc20", "4096")];
     assert_eq!(caches, expected);
+    let works = ["--workloads", "trace:storage", "--placements", "same", "--waits", "park", "--time", "2"];
+    let rows = csv(&[&works[..], &["--cache", "0,4096"]].concat());
+    let calls = |cache: &str| {
+        let row = rows.iter().find(|row| row["transport"] == "uds" && row["cache"] == cache).expect("a row");
+        row["execution_calls"].parse::<f64>().expect("each execution was played")
+    };
+    assert!(calls("4096") < calls(""), "{rows:?}");
     let (code, _, err) = run(&["compare", "--workloads", "read:32", "--cache", "32"]);
     assert!(code == 1 && err.contains("executions only"), "{err}");
 }

@@ -144,6 +144,39 @@ fn a_stream_tells_what_it_is_and_how_often_it_slept() {
 }
 
 #[test]
+fn upgrades_and_fall_backs_are_counted() {
+    let _watchdog = watchdog("counting upgrades");
+    for upgrades in [true, false] {
+        let directory = directory();
+        let path = directory.path().join("host.sock");
+        let mut options = ListenOptions::default();
+        options.upgrades = upgrades;
+        let scheme = if upgrades { "shm" } else { "unix" };
+        let listener: Arc<dyn Listener> =
+            Arc::from(listen(&format!("{scheme}://{}", path.display()), &options).expect("a listener"));
+        let accepting = listener.clone();
+        let host = thread::spawn(move || {
+            while let Ok(mut stream) = accepting.accept() {
+                let _ =
+                    serve_blocking(&mut stream, &mut HostState::new().begin(Environment::default()), &Protocol::ONE);
+            }
+        });
+        let before = Snapshot::of(&client());
+        let mut options = ConnectOptions::default();
+        options.fallback = genvm_transport::options::Fallback::Plain;
+        let mut client = HostClient::new(connect(&format!("shm://{}", path.display()), &options).expect("connected"));
+        client.get_balance(&ACCOUNT).expect("a balance");
+        let after = Snapshot::of(&client);
+        // The process has other tests, which may connect meanwhile, but none of them falls back.
+        assert!(!upgrades || after.upgrades > before.upgrades, "{after:?}");
+        assert_eq!(after.fall_backs - before.fall_backs, u64::from(!upgrades), "{after:?}");
+        drop(client);
+        listener.close();
+        host.join().expect("no panic");
+    }
+}
+
+#[test]
 fn prometheus_shows_what_was_published() {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -157,6 +190,8 @@ fn prometheus_shows_what_was_published() {
         r#"genvm_host_received_bytes_total{method="get_calldata",transport="unknown"} 305"#,
         r#"genvm_host_call_seconds_count{method="storage_read",transport="unknown"} 10"#,
         r#"genvm_host_elapsed_seconds_count{transport="unknown"} 1"#,
+        "genvm_host_upgrades_total ",
+        "genvm_host_fall_backs_total ",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
     }

@@ -189,6 +189,8 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     }
     progress.finish_and_clear();
     let Visits { samples, failures, .. } = visits;
+    #[cfg(feature = "peers")]
+    super::rival::peer::sweep(directory.path());
     drop(directory);
 
     let report = Report {
@@ -257,9 +259,12 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
     }
     let ways = ways(args);
     for &transport in &args.transports {
-        ensure!(ways.iter().any(|way| way.transport == transport), "{transport} can only sleep; add --waits park");
+        ensure!(
+            ways.iter().any(|way| way.transport == transport),
+            "{transport} does not wait like that; add --waits park"
+        );
         let ping = args.workloads.iter().any(|workload| matches!(workload, Workload::Ping(_)));
-        ensure!(!ping || transport.is_stream(), "{transport} carries calls, no bytes: there is no ping over it");
+        ensure!(!ping || transport.is_ours(), "{transport} carries calls, no bytes: there is no ping over it");
     }
     let mut situations: Vec<Situation> = Vec::new();
     for workload in workloads {

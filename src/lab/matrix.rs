@@ -28,6 +28,18 @@ pub(super) enum Transport {
     HttpUds,
     /// The same over TCP
     HttpTcp,
+    /// iceoryx2, request and response in shared memory; polled, or sleeping on its events
+    #[cfg(feature = "peers")]
+    Iceoryx2,
+    /// ipc-channel, a channel of bytes each way; polled or sleeping
+    #[cfg(feature = "peers")]
+    IpcChannel,
+    /// interprocess, its local sockets; polled or sleeping
+    #[cfg(feature = "peers")]
+    Interprocess,
+    /// tarpc over a Unix-domain socket with bincode; sleeping only
+    #[cfg(feature = "peers")]
+    Tarpc,
 }
 
 impl Transport {
@@ -35,14 +47,18 @@ impl Transport {
         matches!(self, Self::Shm | Self::ShmNamed)
     }
 
-    /// Whether it carries any bytes, not only those of the protocol.
-    pub(super) fn is_stream(self) -> bool {
-        !matches!(self, Self::HttpUds | Self::HttpTcp)
+    /// Whether it is one of this crate's, with GenVM's client or ours: it carries any bytes, and waits as it is told to.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Self::Uds | Self::Shm | Self::ShmNamed | Self::Tcp | Self::Genvm)
     }
 
-    /// Whether it waits as `wait` says: an HTTP library waits in its own way, which is to sleep.
+    /// Whether it can wait as `wait` says: a library waits in its own way, which is to sleep, or polls.
     pub(super) fn waits(self, wait: Wait) -> bool {
-        !matches!(self, Self::HttpUds | Self::HttpTcp) || wait == Wait::Park
+        match self {
+            #[cfg(feature = "peers")]
+            Self::Iceoryx2 | Self::IpcChannel | Self::Interprocess => wait != Wait::Adaptive,
+            _ => self.is_ours() || wait == Wait::Park,
+        }
     }
 
     /// An address of this kind for a host whose socket may be at `path`.
@@ -55,6 +71,8 @@ impl Transport {
             Self::Tcp => "tcp://127.0.0.1:0".to_owned(),
             Self::HttpUds => format!("http+unix://{path}"),
             Self::HttpTcp => "http://127.0.0.1:0".to_owned(),
+            #[cfg(feature = "peers")]
+            Self::Iceoryx2 | Self::IpcChannel | Self::Interprocess | Self::Tarpc => path.to_string(),
         }
     }
 }

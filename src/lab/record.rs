@@ -59,6 +59,16 @@ const PARTS: &[Part] = &[
                     --placements split --waits park,adaptive --cache 0,32,256,4096",
     },
     Part {
+        name: "savings",
+        question: "what the cache saves, recorded execution by recorded execution",
+        arguments: "compare --time 150 --rounds 3 --placements split --waits park,adaptive --cache 0,32,256,4096 \
+                    --workloads trace:dynarray_read,trace:erc20,trace:escrow_evm,trace:football_bets,trace:intelligent_oracle,\
+                    trace:llm_erc20,trace:multi_tenant,trace:prediction_market,trace:prediction_market_validator,trace:storage,\
+                    trace:treemap_1k,trace:upgradable_storage,trace:user_storage,trace:wizard_of_coin,\
+                    trace:wizard_of_coin_validator",
+    },
+    Part { name: "peers", question: "what others would reach for", arguments: PEERS },
+    Part {
         name: "flight",
         question: "several calls in flight",
         arguments: "compare --time 20 --rounds 10 --workloads read:32 --placements split --waits adaptive --in-flight 1,16,256",
@@ -112,6 +122,10 @@ const PARTS: &[Part] = &[
     Part { name: "doorbell", question: "how to wake a peer", arguments: "study doorbell --time 120" },
 ];
 
+/// Needs the feature `peers`; without it the part is left out, and says so.
+const PEERS: &str = "compare --time 90 --rounds 5 --workloads read:32,write:32,read:4096,trace:erc20,trace:storage --placements split \
+                     --transports uds,shm,iceoryx2,ipc-channel,interprocess,tarpc --waits park,spin";
+
 fn part(name: &str) -> Result<&'static Part, String> {
     PARTS.iter().find(|part| part.name == name).ok_or_else(|| {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
@@ -137,12 +151,16 @@ impl Part {
 
 /// The verb.
 pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
-    let parts = if args.only.is_empty() { PARTS.iter().collect() } else { args.only };
+    let mut parts: Vec<_> = if args.only.is_empty() { PARTS.iter().collect() } else { args.only };
     if args.list {
         let line =
             |part: &&Part| format!("{}: {}\n    cargo lab {}\n", part.name, part.question, part.arguments().join(" "));
         say(&parts.iter().map(line).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if !cfg!(feature = "peers") {
+        parts.retain(|part| part.arguments != PEERS);
+        eprintln!("without the part `peers`: it needs the feature `peers`, as in `cargo lab-peers record`");
     }
     let machine = Machine::look();
     ensure!(!machine.debug_build, "a debug build is nothing to record: cargo lab record");
@@ -209,7 +227,9 @@ mod tests {
     fn every_part_is_a_command_of_ours_and_has_a_name_of_its_own() {
         for (number, each) in PARTS.iter().enumerate() {
             assert_eq!(part(each.name), Ok(&PARTS[number]));
-            super::super::cli::check(&each.arguments()).expect(each.name);
+            if cfg!(feature = "peers") || each.arguments != PEERS {
+                super::super::cli::check(&each.arguments()).expect(each.name);
+            }
         }
         assert!(part("nothing").is_err_and(|error| error.contains("compare, hot")));
     }

@@ -9,6 +9,7 @@ use super::matrix::{Cell, Distance, Way, Workload};
 use super::process::{Ticks, Usage};
 use super::slice::Slice;
 use super::stats::{Latencies, median};
+use super::workload::Executed;
 
 /// A slice of a cell, and what the machine was like meanwhile.
 #[derive(Debug, Clone)]
@@ -55,6 +56,8 @@ pub(super) struct Row {
     pub(super) calls_per_s: Option<f64>,
     /// A whole execution, connecting included: the mean over the sampled ones of the median of each; only where each was played.
     pub(super) execution_ns: Option<f64>,
+    /// Its calls that came to the host; a cache answers some itself.
+    pub(super) execution_calls: Option<f64>,
     /// The floor between the cell's cores; between the first and the last where it has no two.
     pub(super) floor_ns: Option<f64>,
     pub(super) copy_floor_ns: Option<f64>,
@@ -124,7 +127,7 @@ pub(super) fn rows(cells: &[Cell], samples: &[Sample], failures: &[Failure]) -> 
     }
     let executions = |workload: &Workload| {
         let of_workload = samples.iter().filter(|sample| cells[sample.cell].situation.workload == *workload);
-        of_workload.flat_map(|sample| &sample.slice.executions).map(|(execution, _)| execution + 1).max().unwrap_or(0)
+        of_workload.flat_map(|sample| &sample.slice.executions).map(|execution| execution.number + 1).max().unwrap_or(0)
     };
     let mut rows = Vec::new();
     for (number, cell) in cells.iter().enumerate() {
@@ -177,7 +180,8 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
         max_ns: some(latencies.max()),
         mean_ns: quotient(sum(|sample| sample.slice.batch_ns), batch_calls),
         calls_per_s: quotient(batch_calls * 1e9, sum(|sample| sample.slice.wall_ns)),
-        execution_ns: execution(samples, executions),
+        execution_ns: execution(samples, executions, |execution| execution.ns),
+        execution_calls: execution(samples, executions, |execution| execution.calls as f64),
         floor_ns: median_of(&Sample::floor),
         copy_floor_ns: median_of(&Sample::copy_floor),
         ratio_floor: median_of(&|sample| Some(median_call([sample], in_flight) / sample.floor()?)),
@@ -193,9 +197,9 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
 }
 
 /// Executions, of which any way has played so many, differ by more than ways do: a median over all would say which were played most.
-fn execution(samples: &[&Sample], executions: usize) -> Option<f64> {
+fn execution(samples: &[&Sample], executions: usize, value: fn(&Executed) -> f64) -> Option<f64> {
     let mut times = vec![Vec::new(); executions];
-    samples.iter().flat_map(|sample| &sample.slice.executions).for_each(|&(execution, ns)| times[execution].push(ns));
+    samples.iter().flat_map(|sample| &sample.slice.executions).for_each(|one| times[one.number].push(value(one)));
     let all_played = !times.is_empty() && times.iter().all(|times| !times.is_empty());
     all_played.then(|| times.iter_mut().map(|times| median(times)).sum::<f64>() / executions as f64)
 }
@@ -322,7 +326,8 @@ pub(super) mod tests {
     fn an_execution_is_the_mean_of_medians_if_all_were_played() {
         let played = |executions: &[(usize, f64)], floor: f64| {
             let mut sample = sample(0, 0, 1000, [floor; 2]);
-            sample.slice.executions = executions.to_vec();
+            let executed = |&(number, ns): &(usize, f64)| Executed { number, ns, calls: 3 };
+            sample.slice.executions = executions.iter().map(executed).collect();
             sample
         };
         let samples = [
@@ -332,6 +337,7 @@ pub(super) mod tests {
         ];
         let rows = rows(&cells(Placement::Split), &samples, &[]);
         assert_eq!(rows.iter().map(|row| row.execution_ns).collect::<Vec<_>>(), [Some(510.0), None]);
+        assert_eq!(rows.iter().map(|row| row.execution_calls).collect::<Vec<_>>(), [Some(3.0), None]);
     }
 
     #[test]

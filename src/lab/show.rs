@@ -81,6 +81,7 @@ const FIELDS: &[&str] = &[
     "mean_ns",
     "calls_per_s",
     "execution_ns",
+    "execution_calls",
     "floor_ns",
     "copy_floor_ns",
     "ratio_floor",

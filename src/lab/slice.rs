@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Usage;
 use super::stats::{Buckets, Latencies, clock_cost};
-use super::workload::{Beside, Work};
+use super::workload::{Executed, Work};
 
 /// What the GenVM side measured in one go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -25,8 +25,7 @@ pub(super) struct Slice {
     pub(super) batch_ns: f64,
     /// The same with all that is between calls: thinking, connecting. On several connections, the time that passed.
     pub(super) wall_ns: f64,
-    /// Whole executions by their number in the trace, in nanoseconds.
-    pub(super) executions: Vec<(usize, f64)>,
+    pub(super) executions: Vec<Executed>,
     /// Calls that were timed, one by one or as a batch.
     pub(super) calls: u64,
     /// Calls before those.
@@ -56,12 +55,12 @@ fn one(work: &mut impl Work) -> Result<Slice> {
         Slice { latencies: latencies.buckets(), calls: timed.calls, warm_up: warm.calls, ..Slice::default() };
     if thinking {
         (slice.batch_calls, slice.batch_ns) = (timed.calls, latencies.total());
-        (slice.wall_ns, slice.executions) = (nanos(timed.took), executions(&timed_beside));
+        (slice.wall_ns, slice.executions) = (nanos(timed.took), timed_beside.executions);
     } else {
         let batched = steps(work, None, SHORT, ENOUGH)?;
         let beside = work.beside();
         (slice.batch_calls, slice.batch_ns) = (batched.calls, nanos(batched.took.saturating_sub(beside.connecting)));
-        (slice.wall_ns, slice.executions) = (nanos(batched.took), executions(&beside));
+        (slice.wall_ns, slice.executions) = (nanos(batched.took), beside.executions);
         slice.calls += batched.calls;
     }
     slice.usage = Usage::now().since(before);
@@ -100,7 +99,7 @@ fn many(works: &mut [impl Work]) -> Result<Slice> {
         slice.warm_up += first.calls;
         slice.calls += timed.calls;
         slice.usage.cpu_ns -= beside.thinking.as_nanos() as i64;
-        slice.executions.extend(executions(beside));
+        slice.executions.extend(&beside.executions);
     }
     (slice.latencies, slice.batch_calls, slice.batch_ns) = (latencies.buckets(), slice.calls, latencies.total());
     slice.wall_ns = slice.batch_calls as f64 / rate;
@@ -129,10 +128,6 @@ fn steps(work: &mut impl Work, mut latencies: Option<&mut Latencies>, time: Dura
             batch *= 2;
         }
     }
-}
-
-fn executions(beside: &Beside) -> Vec<(usize, f64)> {
-    beside.executions.iter().map(|&(execution, took)| (execution, nanos(took))).collect()
 }
 
 fn nanos(time: Duration) -> f64 {

@@ -75,6 +75,7 @@ fn has_floor(situation: &Situation) -> bool {
 fn table(rows: &[&Row], style: Style) -> Table {
     let situation = &rows[0].cell.situation;
     let executions = rows.iter().any(|row| row.execution_ns.is_some());
+    let calls = executions && rows.iter().any(|row| row.cell.way.cache.is_some());
     let copies = has_floor(situation) && rows.iter().any(|row| row.ratio_copy_floor.is_some());
     let mut table = Table::new();
     let preset = if style == Style::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING };
@@ -89,6 +90,9 @@ fn table(rows: &[&Row], style: Style) -> Table {
     header.push("× uds");
     if executions {
         header.push("execution");
+    }
+    if calls {
+        header.push("calls");
     }
     let columns = header.len();
     table.set_header(header);
@@ -113,6 +117,9 @@ fn table(rows: &[&Row], style: Style) -> Table {
             cells.push(ratio(row.ratio_uds));
             if executions {
                 cells.push(time(row.execution_ns));
+            }
+            if calls {
+                cells.push(row.execution_calls.map_or_else(dash, |calls| format!("{calls:.1}")));
             }
         }
         table.add_row(cells);
@@ -160,6 +167,9 @@ fn legend(report: &Report, left_out: usize, out: &mut String) {
             out,
             "× copy: against copying the bytes into shared memory on one core and out of it on the other."
         );
+    }
+    if report.rows.iter().any(|row| row.cell.way.cache.is_some() && row.execution_calls.is_some()) {
+        let _ = writeln!(out, "execution: a whole one, connecting included; calls: those of it that came to the host.");
     }
     let slices: usize = report.rows.iter().map(|row| row.slices).sum();
     let cells = report.rows.chunk_by(|a, b| a.cell == b.cell);

@@ -8,9 +8,9 @@ use std::sync::mpsc::{self, Receiver};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::matrix::{Situation, Transport, Way, Workload};
+use super::matrix::{Situation, Way, Workload};
 use super::process::{Usage, pin, tell};
-use super::rival::http;
+use super::rival;
 use super::serving::{Service, World, serve_all};
 use super::slice;
 use super::trace::Trace;
@@ -46,10 +46,8 @@ pub(super) fn host() -> ! {
         let job: Job = job(lines.next())?;
         directory = Some(job.directory.clone());
         pin(job.core);
-        if let Transport::HttpUds | Transport::HttpTcp = job.way.transport {
-            let socket = job.address.strip_prefix("http+unix://").map(PathBuf::from);
-            let world = World::new(job.trace()?, false, 0);
-            return http::serve(socket.as_deref(), Arc::new(world));
+        if !job.way.transport.is_ours() {
+            return rival::serve(&job.way, &job.address, Arc::new(World::new(job.trace()?, false, 0)));
         }
         let service = match job.situation.workload {
             Workload::Ping(len) => Service::Echo(len as usize),
@@ -70,6 +68,8 @@ pub(super) fn host() -> ! {
     lines.for_each(|_| tell(Ok(Usage::of_others())));
     // Whoever started us stops us before that, or is gone and cannot clean up.
     if let Some(directory) = directory {
+        #[cfg(feature = "peers")]
+        rival::peer::sweep(&directory);
         let _ = std::fs::remove_dir_all(directory);
     }
     std::process::exit(0)

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::calls::Calls;
 use super::data;
@@ -12,8 +13,7 @@ use super::matrix::{Transport, Workload};
 use super::model::Model;
 use super::player::{MODE, Player};
 use super::process::thread_time;
-use super::rival::genvm::GenvmStream;
-use super::rival::http::HttpStream;
+use super::rival::{self, genvm::GenvmStream};
 use super::stats::Latencies;
 use super::trace::Trace;
 use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
@@ -57,8 +57,18 @@ pub(super) struct Beside {
     pub(super) thinking: Duration,
     /// Time of connecting in front of an execution.
     pub(super) connecting: Duration,
-    /// Whole executions by their number in the trace, connecting included.
-    pub(super) executions: Vec<(usize, Duration)>,
+    pub(super) executions: Vec<Executed>,
+}
+
+/// A whole execution.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Executed {
+    /// By its place in the trace.
+    pub(super) number: usize,
+    /// Connecting included.
+    pub(super) ns: f64,
+    /// What came to the host, of however many that were made.
+    pub(super) calls: u64,
 }
 
 /// How to reach the host, and how long to think between calls.
@@ -100,9 +110,9 @@ impl Line {
 
     fn stream(&self) -> Result<Stream> {
         Ok(match self.transport {
-            Transport::HttpUds | Transport::HttpTcp => Box::new(HttpStream::connect(&self.address)?),
             Transport::Genvm => Box::new(GenvmStream::new(connect(&self.address, &self.options)?)),
-            _ => connect(&self.address, &self.options)?,
+            ours if ours.is_ours() => connect(&self.address, &self.options)?,
+            rival => rival::connect(rival, &self.address, &self.options.stream)?,
         })
     }
 
@@ -462,8 +472,11 @@ impl Work for Executions<'_> {
                 self.play(cached.insert(storage), execution, latencies)?;
             }
         }
-        self.line.beside.executions.push((execution, begun.elapsed()));
-        Ok(calls as u64)
+        let ns = begun.elapsed().as_nanos() as f64;
+        let calls = calls as u64;
+        let saved = cached.map_or(0, |storage| storage.stats().calls_saved());
+        self.line.beside.executions.push(Executed { number: execution, ns, calls: calls - saved });
+        Ok(calls)
     }
 
     fn close(&mut self) -> Result<()> {

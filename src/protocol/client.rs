@@ -305,7 +305,10 @@ impl<S: Read + Write> HostClient<S> {
         self.write_hello()
             .and_then(|()| self.replies.stream.write_all(&self.request))
             .and_then(|()| self.replies.stream.flush())
-            .map_err(|source| CallError::Io { method, source })
+            .map_err(|source| CallError::Io { method, source })?;
+        #[cfg(feature = "metrics")]
+        self.meter.settle();
+        Ok(())
     }
 
     /// Writes what comes before the first request, the first time.
@@ -338,8 +341,8 @@ impl<S> HostClient<S> {
 
     /// What was counted so far.
     #[cfg(feature = "metrics")]
-    pub(crate) fn meter(&self) -> &Meter {
-        &self.meter
+    pub(crate) fn meter(&self) -> Meter {
+        self.meter.settled()
     }
 
     /// Which revision it speaks.

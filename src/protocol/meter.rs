@@ -1,7 +1,8 @@
 //! [`Meter`]: counts a client's calls as they are made; only with the feature `metrics`.
 //!
-//! Two looks at a clock a call and a step in a histogram; memory is constant once each method was called. It keeps numbers and makes
-//! nothing of them: that is [`metrics`](crate::metrics)' job.
+//! Two looks at a clock a call, and a step in a histogram which waits until the next request is on its way, when there is nothing else
+//! to do; memory is constant once each method was called. It keeps numbers and makes nothing of them: that is
+//! [`metrics`](crate::metrics)' job.
 #![allow(unsafe_code, reason = "the processor's counter is read by an instruction")]
 
 use std::time::{Duration, Instant};
@@ -12,17 +13,28 @@ use super::method::Method;
 use super::types::Status;
 
 /// What one client has done so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Meter {
     began: Instant,
     began_ticks: u64,
     /// Within calls.
     waiting_ticks: u64,
+    /// The last call, until it is entered below.
+    last: Option<Call>,
     methods: [Option<Box<MethodMeter>>; METHODS],
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    method: Method,
+    took: u64,
+    sent: usize,
+    received: u64,
+    ended: Ended,
+}
+
 /// What became of the calls of one method.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct MethodMeter {
     pub(crate) calls: u64,
     /// Calls whose answer was this status, by its place in the enum.
@@ -44,7 +56,13 @@ pub(crate) enum Ended {
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), began_ticks: ticks(), waiting_ticks: 0, methods: [const { None }; METHODS] }
+        Self {
+            began: Instant::now(),
+            began_ticks: ticks(),
+            waiting_ticks: 0,
+            last: None,
+            methods: [const { None }; METHODS],
+        }
     }
 
     /// A call that began at `begun` [`ticks`] has ended.
@@ -52,9 +70,25 @@ impl Meter {
     pub(crate) fn call(&mut self, method: Method, begun: u64, sent: usize, received: u64, ended: Ended) {
         let took = ticks().saturating_sub(begun);
         self.waiting_ticks += took;
-        let meter = self.count(method, sent, received, ended);
-        // What is beyond the histogram's range, an hour or so, counts as the end of it.
-        meter.latency.saturating_record(took.max(1));
+        self.settle();
+        self.last = Some(Call { method, took, sent, received, ended });
+    }
+
+    /// Enters the last call, if there is one that was not: for a moment when the host has something to do and we have not.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if let Some(Call { method, took, sent, received, ended }) = self.last.take() {
+            let meter = self.count(method, sent, received, ended);
+            // What is beyond the histogram's range, an hour or so, counts as the end of it.
+            meter.latency.saturating_record(took.max(1));
+        }
+    }
+
+    /// Everything so far, the last call included.
+    pub(crate) fn settled(&self) -> Self {
+        let mut meter = self.clone();
+        meter.settle();
+        meter
     }
 
     /// A call of a batch.

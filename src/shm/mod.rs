@@ -54,6 +54,7 @@ pub use blocking::ShmStream;
 pub use ring::RingFault;
 
 use crate::address::Address;
+use crate::counts;
 use crate::error::{ConnectError, ListenError, TransportError, UpgradeError};
 use crate::options::{ConnectOptions, Fallback, ListenOptions};
 use crate::peer::TransportKind;
@@ -109,10 +110,14 @@ impl Transport for ShmTransport {
         let (fd, peer) = socket::connect_unix(address, path, options)?;
         let io = BlockingIo::new(Arc::new(fd), options.handshake_timeout);
         match block_on(rendezvous::greet(&io, &peer, &self.terms(options))) {
-            Ok(channel) => Ok(Box::new(ShmStream::new(channel, &options.stream))),
+            Ok(channel) => {
+                counts::upgraded();
+                Ok(Box::new(ShmStream::new(channel, &options.stream)))
+            }
             Err(error) if falls_back(options, &error) => {
                 drop(io);
                 let (fd, peer) = socket::connect_unix(address, path, options)?;
+                counts::fell_back();
                 Ok(Box::new(SocketStream::new(fd, peer, TransportKind::Unix, &options.stream)))
             }
             Err(source) => Err(ConnectError::Upgrade { address: address.clone(), source }),
@@ -129,11 +134,15 @@ impl Transport for ShmTransport {
         let (fd, peer) = socket::connect_unix_async(address, path, options).await?;
         let io = AsyncIo::new(fd).map_err(io_error)?;
         match timed(options.handshake_timeout, rendezvous::greet(&io, &peer, &self.terms(options))).await {
-            Ok(channel) => Ok(Box::new(AsyncShmStream::new(channel, io.0, &options.stream))),
+            Ok(channel) => {
+                counts::upgraded();
+                Ok(Box::new(AsyncShmStream::new(channel, io.0, &options.stream)))
+            }
             Err(error) if falls_back(options, &error) => {
                 drop(io);
                 let (fd, peer) = socket::connect_unix_async(address, path, options).await?;
                 let stream = AsyncSocketStream::new(fd, peer, TransportKind::Unix, &options.stream);
+                counts::fell_back();
                 Ok(Box::new(stream.map_err(io_error)?))
             }
             Err(source) => Err(ConnectError::Upgrade { address: address.clone(), source }),

@@ -9,10 +9,9 @@
 //! A status of the protocol is 409 with its byte. Accounts and slots are hexadecimal. Nothing is compressed, no header is added that
 //! the two libraries do not add.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path as FilePath;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -31,26 +30,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 
+use super::message::Exchange;
 use crate::lab::serving::World;
 use crate::protocol::{
-    Account, BlockingHostHandler, Decoded, Execution, HandlerError, Limits, Protocol, Request, Revision, SlotId,
-    Status, StorageMode, decode, serve_blocking,
+    Account, BlockingHostHandler, Decoded, Execution, HandlerError, Limits, Request, Revision, SlotId, Status,
+    StorageMode, decode,
 };
-use crate::{BlockingStream, Peer, TransportKind};
 
-/// Calls over HTTP, to be written and read as the protocol's bytes.
-#[derive(Debug)]
-pub(in crate::lab) struct HttpStream {
+/// Calls over HTTP.
+pub(in crate::lab) struct Http {
     runtime: Runtime,
-    sender: Mutex<SendRequest<Full<Bytes>>>,
-    /// Requests that were not made yet.
-    written: Vec<u8>,
-    /// Answers that were not read yet, from `read` on.
-    answers: Vec<u8>,
-    read: usize,
+    sender: SendRequest<Full<Bytes>>,
 }
 
-impl HttpStream {
+impl Http {
     /// Connects to `http+unix:///path` or `http://host:port`.
     pub(in crate::lab) fn connect(address: &str) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -64,23 +57,22 @@ impl HttpStream {
                 }
             }
         });
-        let sender = Mutex::new(sender.with_context(|| format!("cannot connect to {address}"))?);
-        Ok(Self { runtime, sender, written: Vec::new(), answers: Vec::new(), read: 0 })
+        Ok(Self { runtime, sender: sender.with_context(|| format!("cannot connect to {address}"))? })
     }
+}
 
-    /// Makes the calls whose requests are whole, one after another.
-    fn call(&mut self) -> io::Result<()> {
-        if self.read == self.answers.len() {
-            self.answers.clear();
-            self.read = 0;
-        }
+impl Exchange for Http {
+    const NAME: &'static str = "http";
+
+    /// A request of HTTP for each call that is whole, one after another.
+    fn exchange(&mut self, requests: &[u8], answers: &mut Vec<u8>) -> io::Result<usize> {
         let mut done = 0;
         while let Decoded::Complete { request, consumed } =
-            decode(Revision::One, &self.written[done..], &Limits::DEFAULT).map_err(io::Error::other)?
+            decode(Revision::One, &requests[done..], &Limits::DEFAULT).map_err(io::Error::other)?
         {
-            let bytes = &self.written[done..done + consumed];
+            let bytes = &requests[done..done + consumed];
             let (call, prefix) = http_request(&request, bytes);
-            let sender = self.sender.get_mut();
+            let sender = &mut self.sender;
             let (status, body) = self
                 .runtime
                 .block_on(async {
@@ -91,17 +83,16 @@ impl HttpStream {
                 })
                 .map_err(io::Error::other)?;
             if status == StatusCode::CONFLICT || prefix == Prefix::AsOnTheWire && status == StatusCode::OK {
-                self.answers.extend_from_slice(&body);
+                answers.extend_from_slice(&body);
             } else if status.is_success() {
-                self.answers.push(0);
-                self.answers.extend_from_slice(&body);
+                answers.push(0);
+                answers.extend_from_slice(&body);
             } else {
                 return Err(io::Error::other(format!("HTTP status {status}")));
             }
             done += consumed;
         }
-        self.written.drain(..done);
-        Ok(())
+        Ok(done)
     }
 }
 
@@ -153,44 +144,6 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
     }
     Some(bytes)
-}
-
-impl Write for HttpStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.written.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.call()
-    }
-}
-
-impl Read for HttpStream {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.call()?;
-        let n = (&self.answers[self.read..]).read(out)?;
-        self.read += n;
-        Ok(n)
-    }
-}
-
-impl BlockingStream for HttpStream {
-    fn set_read_timeout(&mut self, _: Option<Duration>) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn set_write_timeout(&mut self, _: Option<Duration>) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn peer(&self) -> &Peer {
-        &Peer::Unknown
-    }
-
-    fn kind(&self) -> TransportKind {
-        TransportKind::Custom("http")
-    }
 }
 
 /// Serves at `socket`, or at a port of the loopback if there is none, for as long as the process lives. Returns the address.
@@ -306,31 +259,9 @@ fn answer(result: Result<(), HandlerError>, bytes: Vec<u8>) -> Response {
 
 /// Any call, served as it would be on a stream of its own.
 async fn call(State(execution): State<Shared>, request: Bytes) -> Response {
-    let mut stream = Memory { input: &request, output: Vec::new() };
-    match serve_blocking(&mut stream, &mut *execution.lock(), &Protocol::ONE) {
-        Ok(_) => stream.output.into_response(),
+    match super::message::answer(&mut execution.lock(), &request) {
+        Ok(bytes) => bytes.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-struct Memory<'a> {
-    input: &'a [u8],
-    output: Vec<u8>,
-}
-
-impl Read for Memory<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.input.read(out)
-    }
-}
-
-impl Write for Memory<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
