@@ -28,13 +28,13 @@ pub fn directory() -> tempfile::TempDir {
 /// Starts this test program once more, to run the test `name` alone with `ROLE` set to `argument`. Without `ROLE` that test
 /// has to return at once; with it, it plays the other process.
 pub fn other_process(name: &str, argument: &str) -> Other {
-    let mut child = Command::new(std::env::current_exe().expect("current_exe"))
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env("ROLE", argument)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("this program starts again");
+    let mut command = Command::new(std::env::current_exe().expect("current_exe"));
+    start(command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("ROLE", argument))
+}
+
+/// Starts another program.
+pub fn start(command: &mut Command) -> Other {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
     let lines = BufReader::new(child.stdout.take().expect("piped"));
     Other { child, lines }
 }
