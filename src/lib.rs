@@ -24,6 +24,8 @@
 //! [`listen`]: connection::listen
 
 pub mod address;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod connection;
 #[cfg(any(feature = "metrics", all(unix, feature = "shm")))]
 mod counts;

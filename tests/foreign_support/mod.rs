@@ -38,3 +38,33 @@ pub fn listening(host: &mut Command) -> Other {
     host.wait_for("listening");
     host
 }
+
+/// The shared library with the C interface, built the first time it is asked for. Takes as long as a build of this crate.
+#[cfg(feature = "capi")]
+pub fn library() -> &'static Path {
+    static LIBRARY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        // A place of its own: whoever runs this test may hold the lock on the usual one.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "rustc",
+                "--quiet",
+                "--lib",
+                "--no-default-features",
+                "--features",
+                "capi,uds,shm",
+                "--crate-type",
+                "cdylib",
+            ])
+            .arg("--manifest-path")
+            .arg(file("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target)
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the library does not build");
+        let name = format!("{}genvm_transport{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        target.join("debug").join(name)
+    })
+}
