@@ -7,7 +7,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use foreign_support::{is_there, listening, python};
@@ -51,14 +51,13 @@ struct PythonHost {
 }
 
 impl PythonHost {
-    /// The host in plain asyncio.
-    fn asyncio(world: &Value, arguments: &[&str]) -> Self {
+    /// `program` at an address of `scheme`.
+    fn start(scheme: &str, mut program: Command, world: &Value, arguments: &[&str]) -> Self {
         let directory = directory();
         let (socket, description) = (directory.path().join("s"), directory.path().join("world.json"));
         std::fs::write(&description, world.to_string()).expect("its world");
-        let mut command = python("host.py");
-        let process = listening(command.arg(&socket).arg("--world").arg(description).args(arguments));
-        Self { process, address: format!("unix://{}", socket.display()), directory }
+        let process = listening(program.arg(&socket).arg("--world").arg(description).args(arguments));
+        Self { process, address: format!("{scheme}://{}", socket.display()), directory }
     }
 
     /// With the feature `prefer-shm` our client asks for shared memory first, and has to fall back.
@@ -76,12 +75,23 @@ impl PythonHost {
     }
 }
 
-/// The hosts to test against.
+/// The hosts to test against: the one in plain asyncio and, where there is shared memory, the one on our C library.
 fn hosts(world: &Value, arguments: &[&str]) -> Vec<PythonHost> {
     if !is_there("python3") {
         return Vec::new();
     }
-    vec![PythonHost::asyncio(world, arguments)]
+    vec![
+        PythonHost::start("unix", python("host.py"), world, arguments),
+        #[cfg(all(feature = "capi", feature = "shm"))]
+        PythonHost::start("shm", on_the_library("shm_host.py"), world, arguments),
+    ]
+}
+
+#[cfg(all(feature = "capi", feature = "shm"))]
+fn on_the_library(program: &str) -> Command {
+    let mut program = python(program);
+    program.arg("--library").arg(foreign_support::library());
+    program
 }
 
 fn large() -> Vec<u8> {
@@ -271,9 +281,9 @@ fn a_python_host_serves_a_bare_socket_and_leaves_no_file() {
     }
 }
 
-/// Runs the Python client with `calls` as its input; its answers.
-fn python_client(address: &str, arguments: &[&str], calls: &[Value]) -> Vec<Value> {
-    let mut client = start(python("client.py").arg(address).args(arguments).stderr(Stdio::inherit()));
+/// Runs a Python client with `calls` as its input; its answers.
+fn python_client(mut client: Command, address: &str, arguments: &[&str], calls: &[Value]) -> Vec<Value> {
+    let mut client = start(client.arg(address).args(arguments).stderr(Stdio::inherit()));
     let mut input = client.child.stdin.take().expect("piped");
     let lines: String = calls.iter().map(|call| format!("{call}\n")).collect();
     let writer = thread::spawn(move || input.write_all(lines.as_bytes()));
@@ -309,7 +319,6 @@ fn a_python_client_makes_every_call_of_revision_1() {
     if !is_there("python3") {
         return;
     }
-    let _watchdog = watchdog("a Python client at revision 1");
     let (contract, other, slot, locked) = (hex(&CONTRACT.0), hex(&OTHER.0), hex(&SLOT.0), hex(&LOCKED.0));
     let large = large();
     let calls_and_answers = [
@@ -333,7 +342,14 @@ fn a_python_client_makes_every_call_of_revision_1() {
         (json!(["consume_result", hex(b"\0done")]), json!(["ok"])),
     ];
     let (calls, expected): (Vec<_>, Vec<_>) = calls_and_answers.into_iter().unzip();
-    for pipelined in [&[][..], &["--pipelined"]] {
+    let clients = [
+        ("unix", python("client.py"), &[][..]),
+        ("unix", python("client.py"), &["--pipelined"]),
+        #[cfg(all(feature = "capi", feature = "shm"))]
+        ("shm", on_the_library("client.py"), &[]),
+    ];
+    for (scheme, client, pipelined) in clients {
+        let _watchdog = watchdog("a Python client at revision 1");
         let directory = directory();
         let environment = Environment {
             account: CONTRACT,
@@ -343,8 +359,8 @@ fn a_python_client_makes_every_call_of_revision_1() {
             locked_slots: [LOCKED].into(),
             ..Environment::default()
         };
-        let (address, hosting) = our_host("unix", &directory, environment, Protocol::ONE);
-        let answers = python_client(&address, pipelined, &calls);
+        let (address, hosting) = our_host(scheme, &directory, environment, Protocol::ONE);
+        let answers = python_client(client, &address, pipelined, &calls);
         for ((call, answer), expected) in calls.iter().zip(&answers).zip(&expected) {
             assert!(answer == expected, "{:.200}: {:.200}, not {:.200}", call, answer, expected);
         }
@@ -391,7 +407,7 @@ fn a_python_client_makes_every_call_of_revision_2() {
         ..Environment::default()
     };
     let (address, hosting) = our_host("unix", &directory, environment, Protocol::TWO.with_hello(*b"hi"));
-    assert_eq!(python_client(&address, &["--revision", "2", "--hello", "6869"], &calls), expected);
+    assert_eq!(python_client(python("client.py"), &address, &["--revision", "2", "--hello", "6869"], &calls), expected);
     let (execution, served) = hosting.join().expect("no panic");
     let outcome = execution.outcome();
     assert_eq!((served, outcome.committed, &outcome.disagreements[..]), (Served::Finished, false, &[5][..]));

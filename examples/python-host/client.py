@@ -76,11 +76,15 @@ class Client:
         return b"".join(pieces)
 
 
-def connect(address):
-    """A stream to `unix://PATH`."""
+def connect(address, library=None):
+    """A stream to `unix://PATH`, or to any address that the C library knows."""
+    if library is not None:
+        from transport import Library
+
+        return Library(library).connect(address)
     scheme, _, path = address.partition("://")
     if scheme != "unix":
-        raise ValueError(f"{address}: expected unix://PATH")
+        raise ValueError(f"{address}: only unix:// does without the C library")
     stream = socket.socket(socket.AF_UNIX)
     stream.connect(path)
     return stream
@@ -101,8 +105,9 @@ def main():
     parser.add_argument("--revision", type=int, choices=METHODS, default=1, help="of the protocol")
     parser.add_argument("--hello", type=bytes.fromhex, default=b"", help="bytes to begin with, in hexadecimal")
     parser.add_argument("--pipelined", action="store_true", help="all calls are on their way before the first is answered")
+    parser.add_argument("--library", help="the C library, for other addresses than unix://")
     options = parser.parse_args()
-    client = Client(connect(options.address), options.revision, options.hello)
+    client = Client(connect(options.address, options.library), options.revision, options.hello)
     calls = []
     for line in sys.stdin:
         name, *values = json.loads(line)

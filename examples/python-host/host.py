@@ -68,7 +68,7 @@ async def serve(reader, writer, execution, revision, hello=b""):
 async def close(writer):
     """Now, and not when whoever reads our output has read it."""
     writer.close()
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
@@ -79,7 +79,7 @@ async def serve_logged(reader, writer, world, options):
         await serve(reader, writer, execution, options.revision, options.hello)
     except asyncio.IncompleteReadError as cut:
         print(f"cut off: {len(cut.partial)} of {cut.expected} bytes came", file=sys.stderr)
-    except (ProtocolError, ConnectionError, ValueError) as error:  # bad UTF-8 and bad JSON are a ValueError
+    except (ProtocolError, OSError, ValueError) as error:  # bad UTF-8 and bad JSON are a ValueError
         print(f"connection lost: {error}", file=sys.stderr)
     finally:
         await close(writer)
