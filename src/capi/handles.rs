@@ -103,6 +103,8 @@ fn busy() -> Failure {
 
 #[cfg(all(test, unix, feature = "uds"))]
 mod tests {
+    use std::io::Read;
+
     use super::super::guard::guarded;
     use super::*;
 
@@ -111,13 +113,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let address = format!("unix://{}", directory.path().join("s").display());
         let listener = crate::listen(&address, &Default::default()).unwrap();
-        let peer = std::thread::spawn(move || listener.accept().unwrap());
+        let peer = std::thread::spawn(move || listener.accept().unwrap().read(&mut [0]).unwrap());
         let handle = STREAMS.add(crate::connect(&address, &Default::default()).unwrap());
         assert_eq!(guarded(|| STREAMS.with(handle, |_| panic!("half-way"))), genvm_status::GENVM_PANIC);
         assert_eq!(guarded(|| STREAMS.with(handle, |_| Ok(()))), genvm_status::GENVM_NO_HANDLE);
+        assert_eq!(peer.join().unwrap(), 0); // the panic closed it
         assert_eq!(guarded(|| STREAMS.close(handle)), genvm_status::GENVM_OK);
         assert_eq!(guarded(|| STREAMS.close(handle)), genvm_status::GENVM_NO_HANDLE);
-        let mut peer = peer.join().unwrap();
-        assert_eq!(std::io::Read::read(&mut peer, &mut [0]).unwrap(), 0); // the panic closed it
     }
 }
