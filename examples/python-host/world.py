@@ -22,7 +22,7 @@ class World:
     """The chain's state, and what every execution is told. Each that returned is final at once."""
 
     def __init__(self, described):
-        self.contract = bytes.fromhex(described.get("contract", "00" * 20))
+        self.contract = optional_hex(described.get("contract"))
         self.calldata = optional_hex(described.get("calldata", ""))
         self.fuel = described.get("fuel", MAX_FUEL)
         self.storage_gas = described.get("storage_gas")  # bytes that one execution may write
@@ -45,7 +45,7 @@ class Execution:
     """One execution: its writes are deltas over the state that it started from, until it hands over its result."""
 
     def __init__(self, world, revision):
-        self.world, self.revision = world, revision
+        self.world, self.revision, self.contract = world, revision, world.contract
         with world.lock:
             self.pages = world.pages.copy()  # pages are immutable, so this is a snapshot
         self.deltas = []
@@ -64,20 +64,22 @@ class Execution:
         if index + length > SLOT_SIZE:
             raise ProtocolError(f"storage_read: {index} + {length} is beyond the slot")
         pages = self.pages if mode == DEFAULT else self.world.pages
+        if self.contract is None:
+            self.contract = account  # GenVM starts by reading slots of the contract that it was told to run
         end = index + length
         return (read(pages, account, slot, at, min(PIECE, end - at)) for at in range(index, end, PIECE))
 
     def storage_write(self, slot, index, data):
         if index + len(data) > SLOT_SIZE:
             raise ProtocolError(f"storage_write: {index} + {len(data)} is beyond the slot")
-        if slot in self.world.locked:
+        if slot in self.world.locked or self.contract is None:
             raise Refused("forbidden")
         if self.storage_gas is not None:
             if len(data) > self.storage_gas:
                 raise Refused("out_of_storage_gas")
             self.storage_gas -= len(data)
         self.deltas.append((slot, index, data))
-        write(self.pages, self.world.contract, slot, index, data)
+        write(self.pages, self.contract, slot, index, data)
 
     def consume_result(self, result):
         check_code("consume_result", result)
@@ -87,7 +89,7 @@ class Execution:
         if result[0] == RETURN:
             with self.world.lock:
                 for slot, index, data in self.deltas:
-                    write(self.world.pages, self.world.contract, slot, index, data)
+                    write(self.world.pages, self.contract, slot, index, data)
 
     def get_leader_nondet_result(self, call_no):
         if self.world.leader_results is None:
