@@ -40,13 +40,14 @@ enum Verb {
 }
 
 /// Runs the verb that the command line names. 0: done; 1: it failed, or something that was measured did; 2: wrong usage;
-/// 130: interrupted.
+/// 3: slower than the baseline; 130: interrupted.
 pub fn main() -> ExitCode {
     let success = |()| ExitCode::SUCCESS;
     let done = match Cli::parse().verb {
         Verb::Compare(args) => compare::run(*args).map(|ended| match ended {
             compare::Ended::Measured => ExitCode::SUCCESS,
             compare::Ended::Failed => ExitCode::FAILURE,
+            compare::Ended::Slower => ExitCode::from(3),
             compare::Ended::Interrupted => ExitCode::from(130),
         }),
         Verb::Host(args) => host::run(args).map(success),

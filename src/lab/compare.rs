@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
+use super::baseline::Baseline;
 use super::machine::Machine;
 use super::matrix::{Cell, HostKind, Placement, Situation, Transport, Wait, Way, Workload, ring};
 use super::process::cores;
@@ -86,6 +87,28 @@ pub(super) struct CompareArgs {
     /// Write every row, the machine and the command to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write every row to this file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write the latencies of every row to this file, as buckets of two digits
+    #[arg(long, value_name = "FILE")]
+    histograms: Option<PathBuf>,
+    /// Ask whether this build is slower than what was recorded in a directory by `record`, or in a file by --json; exit code 3 if so
+    #[arg(long, value_name = "DIR")]
+    baseline: Option<PathBuf>,
+    /// By how many percent something has to be slower to count
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, requires = "baseline", value_parser = percent)]
+    tolerance: f64,
+    /// Although the baseline is of another machine
+    #[arg(long, requires = "baseline")]
+    other_machine: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=1000.0).contains(&percent) => Ok(percent),
+        _ => Err(format!("`{text}` is no tolerance: 0 to 1000 percent")),
+    }
 }
 
 fn micros(text: &str) -> Result<f64, String> {
@@ -125,6 +148,8 @@ pub(super) enum Ended {
     Measured,
     /// Something that was to be measured failed.
     Failed,
+    /// Everything was measured, and something was slower than it used to be.
+    Slower,
     /// By a signal.
     Interrupted,
 }
@@ -134,10 +159,13 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let cells = cells(&args)?;
     let directory = tempfile::Builder::new().prefix("transport-lab-").tempdir()?;
     let traces = traces(&cells, args.trace_file.as_deref(), directory.path())?;
+    let baseline = match &args.baseline {
+        Some(path) => Some(Baseline::read(path, &Machine::look(), args.other_machine)?),
+        None => None,
+    };
     // Opened first: a result that cannot be written is not worth measuring.
-    let json = args.json.as_deref().map(|path| Ok::<_, anyhow::Error>((File::create(path)?, path))).transpose();
-    let json =
-        json.with_context(|| format!("cannot write {}", args.json.as_deref().unwrap_or(Path::new("")).display()))?;
+    let [json, csv, histograms] = [&args.json, &args.csv, &args.histograms].map(|path| path.as_deref().map(Sink::open));
+    let (json, csv, histograms) = (json.transpose()?, csv.transpose()?, histograms.transpose()?);
     let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
     let budget = Duration::from_secs(args.time.unwrap_or(if args.quick { 20 } else { 85 }));
     let seed = args.seed.unwrap_or_else(|| {
@@ -203,15 +231,42 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
         rows: rows(&cells, &samples, &failures),
     };
     show::print(&report, args.format)?;
-    if let Some((mut file, path)) = json {
-        let text = serde_json::to_string_pretty(&report)?;
-        writeln!(file, "{text}").with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json.map_or(Ok(()), |sink| sink.write(&(serde_json::to_string_pretty(&report)? + "\n")))?;
+    csv.map_or(Ok(()), |sink| sink.write(&show::csv(&report.rows)?))?;
+    histograms.map_or(Ok(()), |sink| sink.write(&show::histograms(&report.rows)))?;
     if interrupted.load(Ordering::SeqCst) {
         eprintln!("interrupted in round {begun} of {rounds}: {} slices were finished", samples.len());
         return Ok(Ended::Interrupted);
     }
-    Ok(if failures.is_empty() { Ended::Measured } else { Ended::Failed })
+    if !failures.is_empty() {
+        return Ok(Ended::Failed);
+    }
+    let slower = match baseline {
+        Some(baseline) => {
+            let judged = baseline.judge(&report.rows, args.tolerance / 100.0)?;
+            eprint!("{judged}");
+            judged.slower()
+        }
+        None => false,
+    };
+    Ok(if slower { Ended::Slower } else { Ended::Measured })
+}
+
+/// A file that a result goes to.
+struct Sink<'a> {
+    file: File,
+    path: &'a Path,
+}
+
+impl<'a> Sink<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { file, path })
+    }
+
+    fn write(mut self, text: &str) -> Result<()> {
+        self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+    }
 }
 
 /// What we were asked, by the name of the program: in which folder it lies is nobody's business.

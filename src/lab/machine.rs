@@ -40,7 +40,10 @@ impl Machine {
             ("shm-named", cfg!(feature = "shm-named")),
             ("tcp", cfg!(feature = "tcp")),
             ("prefer-shm", cfg!(feature = "prefer-shm")),
+            ("capi", cfg!(feature = "capi")),
+            ("metrics", cfg!(feature = "metrics")),
             ("lab", true),
+            ("peers", cfg!(feature = "peers")),
         ];
         Self {
             cpu: field(&cpuinfo, "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),

@@ -26,12 +26,14 @@
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
+mod baseline;
 mod calls;
 pub mod cli;
 mod compare;
 mod data;
 mod floor;
 mod host;
+mod interval;
 mod machine;
 mod matrix;
 mod model;

@@ -16,7 +16,7 @@ use clap::Args;
 use super::machine::{Machine, output};
 use super::show::say;
 
-/// About twelve minutes on a machine that does nothing else.
+/// About twenty minutes on a machine that does nothing else.
 #[derive(Debug, Args)]
 pub(super) struct RecordArgs {
     /// A directory to be made; nothing is ever overwritten [default: results/DATE-MACHINE]
@@ -45,6 +45,22 @@ const PARTS: &[Part] = &[
         arguments: "compare --time 30 --rounds 10 --workloads ping:32,read:32,write:32 --placements split --transports shm \
                     --waits adaptive,spin",
     },
+    Part {
+        name: TAILS,
+        question: "the whole distribution of the calls that matter most",
+        arguments: "compare --time 60 --rounds 10 --workloads read:32,write:32 --placements split",
+    },
+    Part {
+        name: "sizes",
+        question: "values of one byte to 64 KiB",
+        arguments: "compare --time 80 --rounds 5 --workloads read:1,read:32,read:256,read:1024,read:4096,read:16384,read:65536 \
+                    --placements split --waits park,adaptive",
+    },
+    Part {
+        name: "think",
+        question: "the time between calls",
+        arguments: "compare --time 90 --rounds 5 --workloads read:32 --placements split --think 0,10,30,50,100,300,1000",
+    },
     Part { name: "walk", question: "the least that any ring can take", arguments: "study walk --rounds 300" },
     Part {
         name: "alternatives",
@@ -71,7 +87,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "flight",
         question: "several calls in flight",
-        arguments: "compare --time 20 --rounds 10 --workloads read:32 --placements split --waits adaptive --in-flight 1,16,256",
+        arguments: "compare --time 30 --rounds 10 --workloads read:32 --placements split --waits adaptive --in-flight 1,4,16,64,256",
     },
     Part {
         name: "bulk",
@@ -122,6 +138,9 @@ const PARTS: &[Part] = &[
     Part { name: "doorbell", question: "how to wake a peer", arguments: "study doorbell --time 120" },
 ];
 
+/// The part of which histograms are kept.
+const TAILS: &str = "tails";
+
 /// Needs the feature `peers`; without it the part is left out, and says so.
 const PEERS: &str = "compare --time 90 --rounds 5 --workloads read:32,write:32,read:4096,trace:erc20,trace:storage --placements split \
                      --transports uds,shm,iceoryx2,ipc-channel,interprocess,tarpc --waits park,spin";
@@ -135,17 +154,22 @@ fn part(name: &str) -> Result<&'static Part, String> {
 
 impl Part {
     /// What a command writes beside what it prints.
-    fn file(&self) -> Option<(&'static str, String)> {
-        match self.arguments {
-            text if text.starts_with("compare") => Some(("--json", format!("{}.json", self.name))),
-            text if text.starts_with("study doorbell") => Some(("--csv", format!("{}.csv", self.name))),
-            _ => None,
+    fn files(&self) -> Vec<(&'static str, String)> {
+        let file = |option, extension| (option, format!("{}.{extension}", self.name));
+        let mut files = match self.arguments {
+            text if text.starts_with("compare") => vec![file("--json", "json"), file("--csv", "csv")],
+            text if text.starts_with("study doorbell") => vec![file("--csv", "csv")],
+            _ => vec![],
+        };
+        if self.name == TAILS {
+            files.push(file("--histograms", "histograms.csv"));
         }
+        files
     }
 
     fn arguments(&self) -> Vec<String> {
         let arguments = self.arguments.split_whitespace().map(str::to_owned);
-        arguments.chain(self.file().into_iter().flat_map(|(option, file)| [option.to_owned(), file])).collect()
+        arguments.chain(self.files().into_iter().flat_map(|(option, file)| [option.to_owned(), file])).collect()
     }
 }
 
@@ -211,12 +235,32 @@ fn name(machine: &Machine) -> Result<String> {
 fn describe(machine: &Machine) -> Result<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_else(|_| "unknown\n".to_owned());
     Ok(format!(
-        "{machine}\n{}\n\ngovernor: {}load: {}\n{}\n",
+        "{machine}\n{}\n\ngovernor: {}load: {}MHz: {}\n{}\n{}\n",
         serde_json::to_string_pretty(machine)?,
         read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         read("/proc/loadavg"),
+        megahertz(&read("/proc/cpuinfo")),
+        mitigations(),
         output("lscpu", &[]).unwrap_or_else(|| "no lscpu".to_owned()),
     ))
+}
+
+/// Of each core, now.
+fn megahertz(cpuinfo: &str) -> String {
+    let cores = cpuinfo.lines().filter_map(|line| line.strip_prefix("cpu MHz")?.split_once(':'));
+    cores.map(|(_, mhz)| mhz.trim()).collect::<Vec<_>>().join(", ")
+}
+
+/// What the kernel does against each weakness of the processor.
+fn mitigations() -> String {
+    let entries = fs::read_dir("/sys/devices/system/cpu/vulnerabilities").into_iter().flatten().flatten();
+    let line = |entry: fs::DirEntry| {
+        let said = fs::read_to_string(entry.path()).unwrap_or_default();
+        format!("{}: {}", entry.file_name().to_string_lossy(), said.trim())
+    };
+    let mut lines: Vec<_> = entries.map(line).collect();
+    lines.sort_unstable();
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::floor::Floor;
+use super::interval::Interval;
 use super::matrix::{Cell, Distance, Way, Workload};
 use super::process::{Ticks, Usage};
 use super::slice::Slice;
-use super::stats::{Latencies, median};
+use super::stats::{Buckets, Latencies, median};
 use super::workload::Executed;
 
 /// A slice of a cell, and what the machine was like meanwhile.
@@ -46,6 +47,9 @@ pub(super) struct Row {
     pub(super) steal: Option<f64>,
     pub(super) calls: u64,
     pub(super) p50_ns: Option<u64>,
+    /// Where the median of a slice lies in 95 of 100 such runs, and so for the ratios below.
+    pub(super) p50_low_ns: Option<f64>,
+    pub(super) p50_high_ns: Option<f64>,
     pub(super) p90_ns: Option<u64>,
     pub(super) p99_ns: Option<u64>,
     pub(super) p999_ns: Option<u64>,
@@ -63,9 +67,13 @@ pub(super) struct Row {
     pub(super) copy_floor_ns: Option<f64>,
     /// Medians of what each slice says: its median call, without the clock, to the floors around it.
     pub(super) ratio_floor: Option<f64>,
+    pub(super) ratio_floor_low: Option<f64>,
+    pub(super) ratio_floor_high: Option<f64>,
     pub(super) ratio_copy_floor: Option<f64>,
     /// Median over the rounds of the median call to that of the Unix socket that sleeps at once.
     pub(super) ratio_uds: Option<f64>,
+    pub(super) ratio_uds_low: Option<f64>,
+    pub(super) ratio_uds_high: Option<f64>,
     pub(super) client_cpu_ns: Option<f64>,
     pub(super) host_cpu_ns: Option<f64>,
     pub(super) client_switches: Option<f64>,
@@ -74,6 +82,9 @@ pub(super) struct Row {
     pub(super) errors: usize,
     /// Why the first of them did.
     pub(super) error: Option<String>,
+    /// All latencies, to two digits.
+    #[serde(skip)]
+    pub(super) histogram: Buckets,
 }
 
 /// Where a slice belongs.
@@ -141,9 +152,13 @@ pub(super) fn rows(cells: &[Cell], samples: &[Sample], failures: &[Failure]) -> 
         }
         for (&(_, distance), samples) in places {
             let baseline = baseline.and_then(|baseline| filed.get(&(baseline, distance)));
+            let ratio = baseline.and_then(|baseline| ratio(samples, baseline, cell.situation.in_flight));
+            let interval = ratio.and_then(|(_, interval)| interval);
             rows.push(Row {
                 moved: moved[number],
-                ratio_uds: baseline.and_then(|baseline| ratio(samples, baseline, cell.situation.in_flight)),
+                ratio_uds: ratio.map(|(ratio, _)| ratio),
+                ratio_uds_low: interval.map(|interval| interval.low),
+                ratio_uds_high: interval.map(|interval| interval.high),
                 errors: errors.len(),
                 error: errors.first().map(|failure| failure.error.clone()),
                 ..row(cell, distance, samples, executions(&cell.situation.workload))
@@ -166,6 +181,19 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
         let mut values: Vec<_> = samples.iter().filter_map(|sample| value(sample)).collect();
         (!values.is_empty()).then(|| median(&mut values))
     };
+    let interval = |value: &dyn Fn(&Sample) -> Option<f64>, middle: Option<f64>| {
+        let rounds: Vec<Vec<f64>> = by_round(samples)
+            .into_values()
+            .map(|samples| samples.into_iter().filter_map(value).collect())
+            .filter(|round: &Vec<f64>| !round.is_empty())
+            .collect();
+        Some(Interval::of_median(&rounds)?.around(middle?))
+    };
+    let p50_ns = some(latencies.percentile(50.0));
+    let p50 = interval(&|sample| Some(median_of_slice(sample) as f64), p50_ns.map(|ns| ns as f64));
+    let to_floor = |sample: &Sample| Some(median_call([sample], in_flight) / sample.floor()?);
+    let ratio_floor = median_of(&to_floor);
+    let floor = interval(&to_floor, ratio_floor);
     Row {
         cell: cell.clone(),
         distance,
@@ -173,7 +201,9 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
         moved: 0,
         steal: quotient(sum(|sample| sample.ticks.stolen as f64), sum(|sample| sample.ticks.all as f64)),
         calls: samples.iter().map(|sample| sample.slice.calls).sum(),
-        p50_ns: some(latencies.percentile(50.0)),
+        p50_ns,
+        p50_low_ns: p50.map(|interval| interval.low),
+        p50_high_ns: p50.map(|interval| interval.high),
         p90_ns: some(latencies.percentile(90.0)),
         p99_ns: some(latencies.percentile(99.0)),
         p999_ns: some(latencies.percentile(99.9)),
@@ -184,15 +214,20 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
         execution_calls: execution(samples, executions, |execution| execution.calls as f64),
         floor_ns: median_of(&Sample::floor),
         copy_floor_ns: median_of(&Sample::copy_floor),
-        ratio_floor: median_of(&|sample| Some(median_call([sample], in_flight) / sample.floor()?)),
+        ratio_floor,
+        ratio_floor_low: floor.map(|interval| interval.low),
+        ratio_floor_high: floor.map(|interval| interval.high),
         ratio_copy_floor: median_of(&|sample| Some(median_call([sample], in_flight) / sample.copy_floor()?)),
         ratio_uds: None,
+        ratio_uds_low: None,
+        ratio_uds_high: None,
         client_cpu_ns: quotient(sum(|sample| sample.slice.usage.cpu_ns as f64), calls),
         host_cpu_ns: quotient(sum(|sample| sample.host.cpu_ns as f64), calls),
         client_switches: quotient(sum(|sample| sample.slice.usage.switches as f64), calls),
         host_switches: quotient(sum(|sample| sample.host.switches as f64), calls),
         errors: 0,
         error: None,
+        histogram: latencies.coarse(),
     }
 }
 
@@ -204,23 +239,35 @@ fn execution(samples: &[&Sample], executions: usize, value: fn(&Executed) -> f64
     all_played.then(|| times.iter_mut().map(|times| median(times)).sum::<f64>() / executions as f64)
 }
 
-/// Of medians, round by round; where no round has both, of the medians over all rounds.
-fn ratio(samples: &[&Sample], baseline: &[&Sample], in_flight: u32) -> Option<f64> {
-    let rounds = |samples: &[&'_ Sample]| {
-        let mut rounds: BTreeMap<u32, Vec<&Sample>> = BTreeMap::new();
-        samples.iter().for_each(|sample| rounds.entry(sample.round).or_default().push(sample));
-        rounds.into_iter().map(|(round, samples)| (round, median_call(samples, in_flight))).collect::<BTreeMap<_, _>>()
-    };
+/// Of medians, round by round, and between what bounds; where no round has both, of the medians over all rounds.
+fn ratio(samples: &[&Sample], baseline: &[&Sample], in_flight: u32) -> Option<(f64, Option<Interval>)> {
     if samples.is_empty() || baseline.is_empty() {
         return None;
     }
-    let theirs = rounds(baseline);
-    let mut ratios: Vec<_> =
-        rounds(samples).into_iter().filter_map(|(round, ours)| Some(ours / theirs.get(&round)?)).collect();
-    Some(match ratios.is_empty() {
-        true => median_call(samples.iter().copied(), in_flight) / median_call(baseline.iter().copied(), in_flight),
-        false => median(&mut ratios),
-    })
+    let call = |samples: &[&Sample]| median_call(samples.iter().copied(), in_flight);
+    let mut theirs = by_round(baseline);
+    let pairs: Vec<_> =
+        by_round(samples).into_iter().filter_map(|(round, ours)| Some((ours, theirs.remove(&round)?))).collect();
+    if pairs.is_empty() {
+        return Some((call(samples) / call(baseline), None));
+    }
+    let ratio = median(&mut pairs.iter().map(|(ours, theirs)| call(ours) / call(theirs)).collect::<Vec<_>>());
+    let calls = |samples: &[&Sample]| samples.iter().map(|sample| call(&[sample])).collect::<Vec<_>>();
+    let rounds: Vec<_> = pairs.iter().map(|(ours, theirs)| (calls(ours), calls(theirs))).collect();
+    Some((ratio, Interval::of_ratio(&rounds).map(|interval| interval.around(ratio))))
+}
+
+fn by_round<'a>(samples: &[&'a Sample]) -> BTreeMap<u32, Vec<&'a Sample>> {
+    let mut rounds: BTreeMap<u32, Vec<&Sample>> = BTreeMap::new();
+    samples.iter().for_each(|sample| rounds.entry(sample.round).or_default().push(sample));
+    rounds
+}
+
+/// With the clock.
+fn median_of_slice(sample: &Sample) -> u64 {
+    let mut latencies = Latencies::default();
+    latencies.merge(&sample.slice.latencies);
+    latencies.percentile(50.0)
 }
 
 /// Floors that differ by more than this factor say that the cores were moved in between.

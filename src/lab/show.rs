@@ -1,18 +1,22 @@
 //! What `lab compare` prints: a table for people, or every field of every row for programs.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use clap::ValueEnum;
 use serde_json::Value;
 
 use super::compare::Report;
+use super::rows::Row;
 use super::table::{self, Style};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A table, and what one has to know to read it
+    /// A table in 80 columns, and what one has to know to read it
     Table,
-    /// The same in Markdown
+    /// The same with more columns
+    Wide,
+    /// The wide one in Markdown
     Markdown,
     /// Every field of every row
     Csv,
@@ -24,8 +28,9 @@ pub(super) enum Format {
 pub(super) fn print(report: &Report, format: Format) -> io::Result<()> {
     let text = match format {
         Format::Table => table::render(report, Style::Plain),
+        Format::Wide => table::render(report, Style::Wide),
         Format::Markdown => table::render(report, Style::Markdown),
-        Format::Csv => csv(report)?,
+        Format::Csv => csv(&report.rows)?,
         Format::Json => serde_json::to_string_pretty(report)? + "\n",
     };
     say(&text)
@@ -39,9 +44,10 @@ pub(super) fn say(text: &str) -> io::Result<()> {
     }
 }
 
-fn csv(report: &Report) -> serde_json::Result<String> {
+/// Every field of every row, as text.
+pub(super) fn csv(rows: &[Row]) -> serde_json::Result<String> {
     let mut out = FIELDS.join(",") + "\n";
-    for row in &report.rows {
+    for row in rows {
         let row = serde_json::to_value(row)?;
         let fields = FIELDS.iter().map(|name| match &row[name] {
             Value::Null => String::new(),
@@ -52,6 +58,17 @@ fn csv(report: &Report) -> serde_json::Result<String> {
         out += &(fields.collect::<Vec<_>>().join(",") + "\n");
     }
     Ok(out)
+}
+
+/// The latencies of every row: its number, the upper end of a bucket, and how many calls are in it.
+pub(super) fn histograms(rows: &[Row]) -> String {
+    let mut out = "row,upper_ns,count\n".to_owned();
+    for (number, row) in rows.iter().enumerate() {
+        for (upper, count) in &row.histogram.0 {
+            let _ = writeln!(out, "{number},{upper},{count}");
+        }
+    }
+    out
 }
 
 /// All fields of a row, in the order of their columns.
@@ -74,6 +91,8 @@ const FIELDS: &[&str] = &[
     "steal",
     "calls",
     "p50_ns",
+    "p50_low_ns",
+    "p50_high_ns",
     "p90_ns",
     "p99_ns",
     "p999_ns",
@@ -85,8 +104,12 @@ const FIELDS: &[&str] = &[
     "floor_ns",
     "copy_floor_ns",
     "ratio_floor",
+    "ratio_floor_low",
+    "ratio_floor_high",
     "ratio_copy_floor",
     "ratio_uds",
+    "ratio_uds_low",
+    "ratio_uds_high",
     "client_cpu_ns",
     "host_cpu_ns",
     "client_switches",
@@ -100,7 +123,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::lab::machine::Machine;
     use crate::lab::matrix::{Cell, HostKind, Placement, Situation, Way, Workload};
     use crate::lab::rows::{Failure, rows};
 
@@ -120,9 +142,7 @@ mod tests {
         let named: BTreeSet<&str> = fields.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(named, FIELDS.iter().copied().collect());
 
-        let machine = Machine::look();
-        let report = Report { command: vec![], machine, seed: 1, rounds: 1, took_s: 1.0, timer_ns: 30.0, rows };
-        let csv = csv(&report).unwrap();
+        let csv = csv(&rows).unwrap();
         let line = csv.lines().nth(1).unwrap();
         assert!(line.starts_with("uds,park,tokio,,,,,connect,free,0,1,2,,0,0,"), "{line}");
         assert!(line.ends_with(r#",1,"a ""strange"", long tale""#), "{line}");

@@ -66,6 +66,13 @@ impl Latencies {
         }
     }
 
+    /// The same to two digits.
+    pub(super) fn coarse(&self) -> Buckets {
+        let mut coarse = Histogram::<u64>::new(2).expect("two digits are allowed");
+        let _ = coarse.add(&self.0);
+        Self(coarse).buckets()
+    }
+
     pub(super) fn buckets(&self) -> Buckets {
         Buckets(self.0.iter_recorded().map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value())).collect())
     }
@@ -89,14 +96,7 @@ pub(super) fn clock_cost() -> f64 {
 /// A shuffled copy of `0..n`, the same for the same seed.
 pub(super) fn shuffled(n: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    let mut state = seed | 1;
-    for i in (1..n).rev() {
-        // xorshift64 (Marsaglia 2003): an order, not a secret.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        order.swap(i, (state % (i as u64 + 1)) as usize);
-    }
+    fastrand::Rng::with_seed(seed).shuffle(&mut order);
     order
 }
 

@@ -11,7 +11,9 @@ use super::rows::Row;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
+    /// In 80 columns.
     Plain,
+    Wide,
     Markdown,
 }
 
@@ -72,62 +74,71 @@ fn has_floor(situation: &Situation) -> bool {
     situation.placement != Placement::Same && situation.connections == 1
 }
 
-fn table(rows: &[&Row], style: Style) -> Table {
+type Column = (&'static str, Box<dyn Fn(&Row) -> String>);
+
+/// What is worth a column: in 80 characters, or everything.
+fn columns(rows: &[&Row], style: Style) -> Vec<Column> {
     let situation = &rows[0].cell.situation;
     let executions = rows.iter().any(|row| row.execution_ns.is_some());
     let calls = executions && rows.iter().any(|row| row.cell.way.cache.is_some());
     let copies = has_floor(situation) && rows.iter().any(|row| row.ratio_copy_floor.is_some());
+    let all = style != Style::Plain;
+    let mut columns: Vec<Column> = Vec::new();
+    let mut column = |shown: bool, name, text: fn(&Row) -> Option<String>| {
+        if shown {
+            columns.push((name, Box::new(move |row: &Row| text(row).unwrap_or_else(dash))));
+        }
+    };
+    column(true, "p50", |row| row.p50_ns.map(whole));
+    column(true, "p99", |row| row.p99_ns.map(whole));
+    column(all || !executions && !copies, "p99.9", |row| row.p999_ns.map(whole));
+    column(all, "mean", |row| row.mean_ns.map(nanos));
+    column(all, "calls/s", |row| row.calls_per_s.map(count));
+    column(true, "cpu", |row| row.client_cpu_ns.zip(row.host_cpu_ns).map(|(client, host)| nanos(client + host)));
+    column(all, "switches", |row| {
+        row.client_switches.zip(row.host_switches).map(|(client, host)| format!("{:.2}", client + host))
+    });
+    column(has_floor(situation) && (all || !executions), "× floor", |row| {
+        with_bounds(row.ratio_floor, row.ratio_floor_low, row.ratio_floor_high)
+    });
+    column(copies, "× copy", |row| row.ratio_copy_floor.map(ratio_text));
+    column(true, "× uds", |row| with_bounds(row.ratio_uds, row.ratio_uds_low, row.ratio_uds_high));
+    column(executions, "execution", |row| row.execution_ns.map(nanos));
+    column(calls, "calls", |row| row.execution_calls.map(|calls| format!("{calls:.1}")));
+    columns
+}
+
+fn table(rows: &[&Row], style: Style) -> Table {
+    let columns = columns(rows, style);
     let mut table = Table::new();
     let preset = if style == Style::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING };
     table.load_style(preset).set_content_arrangement(ContentArrangement::Disabled);
-    let mut header = vec!["way", "p50", "p99", "p99.9", "mean", "calls/s", "cpu", "switches"];
-    if has_floor(situation) {
-        header.push("× floor");
-    }
-    if copies {
-        header.push("× copy");
-    }
-    header.push("× uds");
-    if executions {
-        header.push("execution");
-    }
-    if calls {
-        header.push("calls");
-    }
-    let columns = header.len();
-    table.set_header(header);
+    table.set_header(std::iter::once("way").chain(columns.iter().map(|(name, _)| *name)));
     for row in rows {
         let mut cells = vec![way(row, rows)];
-        if row.slices == 0 {
-            cells.push("failed".to_owned());
-        } else {
-            cells.extend([row.p50_ns, row.p99_ns, row.p999_ns].map(|ns| time(ns.map(|ns| ns as f64))));
-            cells.push(time(row.mean_ns));
-            cells.push(row.calls_per_s.map_or_else(dash, count));
-            cells.push(time(row.client_cpu_ns.zip(row.host_cpu_ns).map(|(client, host)| client + host)));
-            let switches = row.client_switches.zip(row.host_switches).map(|(client, host)| client + host);
-            cells.push(switches.map_or_else(dash, |n| format!("{n:.2}")));
-            let ratio = |ratio: Option<f64>| ratio.map_or_else(dash, ratio_text);
-            if has_floor(situation) {
-                cells.push(ratio(row.ratio_floor));
-            }
-            if copies {
-                cells.push(ratio(row.ratio_copy_floor));
-            }
-            cells.push(ratio(row.ratio_uds));
-            if executions {
-                cells.push(time(row.execution_ns));
-            }
-            if calls {
-                cells.push(row.execution_calls.map_or_else(dash, |calls| format!("{calls:.1}")));
-            }
+        match row.slices {
+            0 => cells.push("failed".to_owned()),
+            _ => cells.extend(columns.iter().map(|(_, text)| text(row))),
         }
         table.add_row(cells);
     }
-    for column in 1..columns {
+    for column in 1..=columns.len() {
         table.column_mut(column).expect("a column of the header").set_cell_alignment(CellAlignment::Right);
     }
+    if style == Style::Plain {
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+    }
     table
+}
+
+/// A ratio, and how far its bounds are from it at most.
+fn with_bounds(ratio: Option<f64>, low: Option<f64>, high: Option<f64>) -> Option<String> {
+    let ratio = ratio?;
+    let Some((low, high)) = low.zip(high) else { return Some(ratio_text(ratio)) };
+    let percent = (high / ratio - 1.0).max(1.0 - low / ratio) * 100.0;
+    Some(format!("{} ±{percent:.0}%", ratio_text(ratio)))
 }
 
 /// The way of a row, with what tells it from others of the same name.
@@ -159,7 +170,8 @@ fn legend(report: &Report, left_out: usize, out: &mut String) {
         "Times are of one call and its answer between two processes. p50 to p99.9 include {:.0} ns for the clock, which\n\
          ratios leave out; mean is over calls timed in batches. cpu and switches are those of both processes, a call.\n\
          × floor: against one cache line bounced between the same two cores, right before and right after.\n\
-         × uds: against the Unix socket that sleeps (park), as today, at the same distance in the same round.",
+         × uds: against the Unix socket that sleeps (park), as today, at the same distance in the same round.\n\
+         ±: no further from it are the bounds of 95 of 100 medians, drawn over rounds and slices (bootstrap).",
         report.timer_ns,
     );
     if report.rows.iter().any(|row| row.ratio_copy_floor.is_some() && has_floor(&row.cell.situation)) {
@@ -195,12 +207,12 @@ fn legend(report: &Report, left_out: usize, out: &mut String) {
     }
 }
 
-fn time(ns: Option<f64>) -> String {
-    ns.map_or_else(dash, nanos)
-}
-
 fn dash() -> String {
     "–".to_owned()
+}
+
+fn whole(ns: u64) -> String {
+    nanos(ns as f64)
 }
 
 /// A time with three significant digits.
