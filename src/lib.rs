@@ -49,7 +49,7 @@ pub mod protocol;
 pub mod shm;
 #[cfg(all(unix, any(feature = "uds", feature = "shm", feature = "tcp")))]
 #[cfg_attr(
-    not(all(feature = "uds", feature = "tcp", not(feature = "prefer-shm"))),
+    not(all(feature = "uds", feature = "tcp")),
     allow(dead_code, unused_imports, reason = "each transport uses a part")
 )]
 mod socket;

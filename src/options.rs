@@ -40,6 +40,9 @@ pub struct ConnectOptions {
     /// What to do when a host does not offer shared memory. Default: [`Fallback::Fail`] for `shm://` addresses; a
     /// `unix://` address under the feature `prefer-shm` always falls back.
     pub fallback: Fallback,
+    /// Whether a `unix://` address under the feature `prefer-shm` asks for shared memory first (default: yes). Without the feature
+    /// none does.
+    pub upgrades: bool,
     /// Whose host we accept. Default: [`PeerPolicy::Any`], because whoever owns the path decided.
     pub allowed_peers: PeerPolicy,
 }
@@ -51,6 +54,7 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(1),
             fallback: Fallback::Fail,
+            upgrades: true,
             allowed_peers: PeerPolicy::Any,
         }
     }

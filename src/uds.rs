@@ -2,7 +2,7 @@
 //!
 //! Not one byte is added to what the caller writes: a host in another language serves our client, and our host serves a GenVM
 //! that knows nothing of this crate. With the feature `shm` its listener also serves clients that ask for shared memory, and
-//! with `prefer-shm` its client asks first; see [`ListenOptions::upgrades`].
+//! with `prefer-shm` its client asks first; see [`ListenOptions::upgrades`] and [`ConnectOptions::upgrades`].
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use crate::address::Address;
 use crate::error::{ConnectError, ListenError, TransportError};
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::peer::TransportKind;
-#[cfg(not(feature = "prefer-shm"))]
-use crate::socket::{AsyncSocketStream, SocketStream, connect_unix, connect_unix_async};
-use crate::socket::{SocketListener, UnixSocketListener};
+use crate::socket::{
+    AsyncSocketStream, SocketListener, SocketStream, UnixSocketListener, connect_unix, connect_unix_async,
+};
 use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
 /// Unix-domain sockets.
@@ -27,37 +27,29 @@ impl Transport for UnixTransport {
         "unix"
     }
 
-    #[cfg(not(feature = "prefer-shm"))]
     fn connect(&self, address: &Address, options: &ConnectOptions) -> Result<Box<dyn BlockingStream>, ConnectError> {
-        let (fd, peer) = connect_unix(address, path(address)?, options)?;
+        let path = path(address)?;
+        #[cfg(feature = "prefer-shm")]
+        if options.upgrades {
+            return crate::shm::ShmTransport::sealed().connect(address, &falling_back(options));
+        }
+        let (fd, peer) = connect_unix(address, path, options)?;
         Ok(Box::new(SocketStream::new(fd, peer, TransportKind::Unix, &options.stream)))
     }
 
-    #[cfg(feature = "prefer-shm")]
-    fn connect(&self, address: &Address, options: &ConnectOptions) -> Result<Box<dyn BlockingStream>, ConnectError> {
-        path(address)?;
-        crate::shm::ShmTransport::sealed().connect(address, &falling_back(options))
-    }
-
-    #[cfg(not(feature = "prefer-shm"))]
     async fn connect_async(
         &self,
         address: &Address,
         options: &ConnectOptions,
     ) -> Result<Box<dyn AsyncStream>, ConnectError> {
-        let (fd, peer) = connect_unix_async(address, path(address)?, options).await?;
+        let path = path(address)?;
+        #[cfg(feature = "prefer-shm")]
+        if options.upgrades {
+            return crate::shm::ShmTransport::sealed().connect_async(address, &falling_back(options)).await;
+        }
+        let (fd, peer) = connect_unix_async(address, path, options).await?;
         let stream = AsyncSocketStream::new(fd, peer, TransportKind::Unix, &options.stream);
         Ok(Box::new(stream.map_err(|source| ConnectError::Io { address: address.clone(), source })?))
-    }
-
-    #[cfg(feature = "prefer-shm")]
-    async fn connect_async(
-        &self,
-        address: &Address,
-        options: &ConnectOptions,
-    ) -> Result<Box<dyn AsyncStream>, ConnectError> {
-        path(address)?;
-        crate::shm::ShmTransport::sealed().connect_async(address, &falling_back(options)).await
     }
 
     fn listen(&self, address: &Address, options: &ListenOptions) -> Result<Box<dyn Listener>, ListenError> {

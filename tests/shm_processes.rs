@@ -302,13 +302,18 @@ fn prefer_shm_upgrades_plain_addresses_where_the_host_can() {
     let path = directory.path().join("s");
     let address = format!("unix://{}", path.display());
     let listener = listen(&address, &ListenOptions::default()).expect("listen");
-    let serving = thread::spawn(move || echo(&mut *listener.accept().expect("accept")));
-    let mut stream = connect(&address, &ConnectOptions::default()).expect("connect");
-    assert_eq!(stream.kind(), TransportKind::Shm);
-    stream.write_all(&[1]).expect("write");
-    stream.read_exact(&mut [0]).expect("read");
-    drop(stream);
-    serving.join().expect("no panic").expect("echo");
+    let serving = thread::spawn(move || {
+        (0..2).for_each(|_| echo(&mut *listener.accept().expect("accept")).expect("echo"));
+    });
+    for (upgrades, kind) in [(true, TransportKind::Shm), (false, TransportKind::Unix)] {
+        let mut options = ConnectOptions::default();
+        options.upgrades = upgrades;
+        let mut stream = connect(&address, &options).expect("connect");
+        assert_eq!(stream.kind(), kind);
+        stream.write_all(&[1]).expect("write");
+        stream.read_exact(&mut [0]).expect("read");
+    }
+    serving.join().expect("no panic");
 
     let host = old_host(&path);
     let mut stream = connect(&address, &ConnectOptions::default()).expect("connect");
