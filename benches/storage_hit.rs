@@ -1,9 +1,10 @@
 //! A `storage_read` that the page cache answers by itself: no call, no other process, one thread.
 //! `cargo bench --bench storage_hit`
 
+mod support;
+
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use genvm_transport::protocol::{
@@ -24,8 +25,7 @@ fn slot(number: usize) -> SlotId {
 
 fn hit(criterion: &mut Criterion) {
     for page_size in [32, 256, 4096] {
-        let mut group = criterion.benchmark_group(format!("storage_hit/page {page_size}"));
-        group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500)).sample_size(20);
+        let mut group = support::group(criterion, format!("storage_hit/page {page_size}"));
         for length in [4, 32, 512, 4096] {
             let state = HostState::new();
             for number in 0..SLOTS {

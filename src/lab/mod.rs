@@ -21,12 +21,15 @@
 //! | `rows` | from slices to rows, by distance of the cores |
 //! | `compare` | the verb: rounds of visits |
 //! | `show`, `table` | rows for programs and for people |
+//! | `bench` | the doorway of the suites in `benches/` |
 //! | `study` | one design question each, by itself |
 //! | `record` | the verb that makes a directory of results |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `machine` | where the numbers come from |
 
 mod baseline;
+#[doc(hidden)]
+pub mod bench;
 mod calls;
 pub mod cli;
 mod compare;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -103,7 +104,12 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts the hidden verb `name` with `job` as its first line of input.
     pub(super) fn start(name: &'static str, job: &impl Serialize) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::of(&std::env::current_exe()?, name, job)
+    }
+
+    /// The same of `program`, a `transport-lab` that is not the one that runs.
+    pub(super) fn of(program: &Path, name: &'static str, job: &impl Serialize) -> Result<Self> {
+        let mut child = Command::new(program)
             .arg(name)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use super::process::Usage;
@@ -67,6 +67,27 @@ fn one(work: &mut impl Work) -> Result<Slice> {
     slice.usage.cpu_ns -= (warm_beside.thinking + timed_beside.thinking).as_nanos() as i64;
     slice.clock_ns = clock_cost();
     Ok(slice)
+}
+
+/// Nanoseconds for so many rounds of calls, after a warm-up of the usual length: for those who choose the number of calls and not the
+/// time for them. Thinking is left out; connecting in front of executions is not.
+pub(super) fn time(works: &mut [impl Work], rounds: u64) -> Result<f64> {
+    let [work] = works else { bail!("several connections have no common number of rounds") };
+    steps(work, None, WARM_UP, 1)?;
+    let count = rounds * work.round();
+    let took = if work.thinks() {
+        let mut latencies = Latencies::default();
+        (0..count).try_for_each(|_| work.step(Some(&mut latencies)).map(drop))?;
+        latencies.total()
+    } else {
+        let started = Instant::now();
+        for _ in 0..count {
+            work.step(None)?;
+        }
+        nanos(started.elapsed())
+    };
+    work.beside(); // nobody asks
+    Ok(took)
 }
 
 /// Longer: several connections, a thread each.

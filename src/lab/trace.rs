@@ -147,6 +147,11 @@ impl Trace {
         Self { name: self.name.clone(), executions }
     }
 
+    /// What is played of it to measure: few enough for the slowest way to play each of them again and again.
+    pub(super) fn measured(&self) -> Self {
+        self.sample(8, 300)
+    }
+
     /// Writes it into `directory`, in the form that [`from_file`](Self::from_file) reads. Returns where.
     pub(super) fn save(&self, directory: &Path) -> Result<PathBuf> {
         let path = directory.join(format!("{}.csv", self.name));

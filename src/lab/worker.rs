@@ -76,7 +76,7 @@ pub(super) fn host() -> ! {
 }
 
 /// The GenVM side. Answers when it has loaded what it needs; checks, at the first line, that the right bytes come back; then takes
-/// `open`, `run` (answered with a [`Slice`](slice::Slice)) and `close`.
+/// `open`, `run` (answered with a [`Slice`](slice::Slice)), `time N` (answered with nanoseconds) and `close`.
 pub(super) fn client() -> ! {
     let lines = lines();
     if let Err(error) = play(&lines) {
@@ -91,7 +91,8 @@ fn play(lines: &Receiver<String>) -> Result<()> {
     let job: Job = job(lines.recv().ok())?;
     pin(job.core);
     let trace = job.trace()?;
-    let options = ConnectOptions { stream: job.way.stream_options(), ..ConnectOptions::default() };
+    // What is to be a socket stays one, whatever this program was built with.
+    let options = ConnectOptions { stream: job.way.stream_options(), upgrades: false, ..ConnectOptions::default() };
     let (transport, ring) = (job.way.transport, job.way.ring_kib.unwrap_or(0) as usize * 1024);
     let line = Line::new(transport, job.address, options, job.situation.think(), ring).cached(job.way.cache)?;
     tell(Ok(()));
@@ -106,6 +107,9 @@ fn play(lines: &Receiver<String>) -> Result<()> {
     match (workload, &trace) {
         (Workload::Read(len), _) if in_flight > 1 => {
             obey(lines, numbers.map(|_| Pipelined::new(new(), len, in_flight)).collect())
+        }
+        (Workload::Read(len), _) if job.way.cache.is_some() => {
+            obey(lines, numbers.map(|_| Single::cached(new(), len)).collect())
         }
         (Workload::Read(len), _) => obey(lines, numbers.map(|_| Single::new(new(), len, false)).collect()),
         (Workload::Write(len), _) => obey(lines, numbers.map(|_| Single::new(new(), len, true)).collect()),
@@ -127,7 +131,10 @@ fn obey<W: Work>(lines: &Receiver<String>, mut works: Vec<W>) {
             "open" => tell(open(&mut works)),
             "run" => tell(slice::run(&mut works)),
             "close" => tell(works.iter_mut().try_for_each(W::close)),
-            other => tell::<()>(Err(anyhow!("no such order: {other}"))),
+            other => match other.strip_prefix("time ").and_then(|rounds| rounds.parse().ok()) {
+                Some(rounds) => tell(slice::time(&mut works, rounds)),
+                None => tell::<()>(Err(anyhow!("no such order: {other}"))),
+            },
         }
     }
 }

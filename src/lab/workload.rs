@@ -18,7 +18,7 @@ use super::stats::Latencies;
 use super::trace::Trace;
 use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
 use crate::storage::{CacheOptions, PageCache, PageSize, WriteMode};
-use crate::{BlockingStream, ConnectOptions, connect};
+use crate::{BlockingStream, ConnectOptions, TransportKind, connect};
 
 /// Calls of one kind, on a connection of their own or several after one another.
 pub(super) trait Work: Send {
@@ -38,6 +38,11 @@ pub(super) trait Work: Send {
 
     /// How it reaches the host.
     fn line(&mut self) -> &mut Line;
+
+    /// How many steps it takes until the next does what the first did.
+    fn round(&self) -> u64 {
+        1
+    }
 
     /// Whether GenVM computes between calls.
     fn thinks(&mut self) -> bool {
@@ -87,6 +92,7 @@ pub(super) struct Line {
 
 type Stream = Box<dyn BlockingStream>;
 type Client = HostClient<Stream>;
+type Storage = PageCache<Stream>;
 
 impl Line {
     pub(super) fn new(
@@ -110,14 +116,30 @@ impl Line {
 
     fn stream(&self) -> Result<Stream> {
         Ok(match self.transport {
-            Transport::Genvm => Box::new(GenvmStream::new(connect(&self.address, &self.options)?)),
-            ours if ours.is_ours() => connect(&self.address, &self.options)?,
+            Transport::Genvm => Box::new(GenvmStream::new(self.connect(TransportKind::Unix)?)),
+            Transport::Uds => self.connect(TransportKind::Unix)?,
+            Transport::Shm => self.connect(TransportKind::Shm)?,
+            Transport::ShmNamed => self.connect(TransportKind::ShmNamed)?,
+            Transport::Tcp => self.connect(TransportKind::Tcp)?,
             rival => rival::connect(rival, &self.address, &self.options.stream)?,
         })
     }
 
+    /// A stream that is what its row will say.
+    fn connect(&self, expected: TransportKind) -> Result<Stream> {
+        let stream = connect(&self.address, &self.options)?;
+        ensure!(stream.kind() == expected, "{} was reached over {}", self.address, stream.kind());
+        Ok(stream)
+    }
+
     fn client(&self) -> Result<Client> {
         Ok(HostClient::new(self.stream()?))
+    }
+
+    /// A client of the first account with the cache in front of it.
+    fn storage(&self) -> Result<Storage> {
+        let options = self.cache.clone().context("no cache was asked for")?;
+        Ok(PageCache::new(self.client()?, data::account(0), options))
     }
 
     /// GenVM computes.
@@ -171,7 +193,7 @@ pub(super) fn prepare(line: &Line, workload: &Workload) -> Result<()> {
 }
 
 /// Once around the ring there, and once around the ring back.
-fn lap(client: &mut Client, bytes: usize) -> Result<()> {
+fn lap(client: &mut HostClient<impl Read + Write>, bytes: usize) -> Result<()> {
     if bytes > 0 {
         let mut bytes = vec![1; bytes];
         let slot = data::slot(SLOTS as u32);
@@ -197,10 +219,15 @@ fn opened<T>(open: &mut Option<T>) -> Result<&mut T> {
     open.as_mut().context("not connected")
 }
 
+fn read(calls: &mut impl Calls, slot: &SlotId, buffer: &mut [u8]) -> Result<()> {
+    Ok(calls.read(MODE, &data::account(0), slot, 0, buffer)?)
+}
+
 /// `read:N` and `write:N`: one connection, the same call on a few slots in turn.
-pub(super) struct Single {
+pub(super) struct Single<C> {
     line: Line,
-    client: Option<Client>,
+    connect: fn(&Line) -> Result<C>,
+    client: Option<C>,
     slots: Vec<SlotId>,
     /// The slot of the last call.
     at: usize,
@@ -208,26 +235,31 @@ pub(super) struct Single {
     buffer: Vec<u8>,
 }
 
-impl Single {
+impl Single<Client> {
     pub(super) fn new(line: Line, len: u32, writes: bool) -> Self {
-        Self { line, client: None, slots: slots(), at: 0, writes, buffer: vec![0; len as usize] }
-    }
-
-    fn read(client: &mut Client, slot: &SlotId, buffer: &mut [u8]) -> Result<()> {
-        Ok(client.storage_read(MODE, &data::account(0), slot, 0, buffer)?)
+        let (connect, buffer) = (Line::client, vec![0; len as usize]);
+        Self { line, connect, client: None, slots: slots(), at: 0, writes, buffer }
     }
 }
 
-impl Work for Single {
+impl Single<Storage> {
+    /// Reads through a cache: once touched, every slot is in it.
+    pub(super) fn cached(line: Line, len: u32) -> Self {
+        let (connect, buffer) = (Line::storage, vec![0; len as usize]);
+        Self { line, connect, client: None, slots: slots(), at: 0, writes: false, buffer }
+    }
+}
+
+impl<C: Calls + Send> Work for Single<C> {
     fn open(&mut self) -> Result<()> {
-        self.client = Some(self.line.client()?);
+        self.client = Some((self.connect)(&self.line)?);
         // What measured writes carry is in no slot before.
         data::payload(SLOTS, 0, &mut self.buffer);
         Ok(())
     }
 
     fn touch(&mut self) -> Result<()> {
-        lap(opened(&mut self.client)?, self.line.ring)?;
+        lap(opened(&mut self.client)?.client(), self.line.ring)?;
         let think = std::mem::take(&mut self.line.think);
         (0..SLOTS).try_for_each(|_| self.step(None).map(drop))?;
         self.line.think = think;
@@ -240,8 +272,8 @@ impl Work for Single {
         let (client, slot) = (opened(&mut self.client)?, &self.slots[self.at]);
         let (writes, buffer) = (self.writes, &mut self.buffer);
         self.line.call(latencies, |_| match writes {
-            true => Ok(client.storage_write(slot, 0, buffer)?),
-            false => Self::read(client, slot, buffer),
+            true => Ok(client.write(slot, 0, buffer)?),
+            false => read(client, slot, buffer),
         })
     }
 
@@ -249,7 +281,7 @@ impl Work for Single {
         let mut client = self.client.take();
         if self.writes {
             self.buffer.fill(0);
-            Self::read(opened(&mut client)?, &self.slots[self.at], &mut self.buffer)?;
+            read(opened(&mut client)?, &self.slots[self.at], &mut self.buffer)?;
         }
         prove(if self.writes { SLOTS } else { self.at }, &self.buffer)
     }
@@ -392,7 +424,7 @@ impl Work for Connecting {
 
     fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
         let (slot, buffer) = (&self.slot, &mut self.buffer);
-        self.line.call(latencies, |line| Single::read(&mut line.client()?, slot, buffer))
+        self.line.call(latencies, |line| read(&mut line.client()?, slot, buffer))
     }
 
     fn close(&mut self) -> Result<()> {
@@ -477,6 +509,10 @@ impl Work for Executions<'_> {
         let saved = cached.map_or(0, |storage| storage.stats().calls_saved());
         self.line.beside.executions.push(Executed { number: execution, ns, calls: calls - saved });
         Ok(calls)
+    }
+
+    fn round(&self) -> u64 {
+        self.player.trace.executions.len() as u64
     }
 
     fn close(&mut self) -> Result<()> {
