@@ -16,7 +16,7 @@ pub fn case(transport: &str, wait: &str, workload: &str) -> Case {
 }
 
 /// One benchmark: `case` between two processes, which are started once, if the filter lets them, and prove that the right bytes come
-/// back before and after they are timed.
+/// back before they are timed; where `close` can, afterwards too.
 pub fn measure(group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId, case: &Case) {
     let mut started = None;
     group.bench_function(id, |bencher| {
