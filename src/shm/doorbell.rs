@@ -85,11 +85,11 @@ pub(crate) struct Doorbell {
     events: Option<super::event::Events>,
 }
 
-const ARMED: u64 = 1;
+pub(super) const ARMED: u64 = 1;
 /// The sleeper waits on its event and not on the socket.
 #[cfg(feature = "shm-named")]
-const BY_EVENT: u64 = 2;
-const ONE_ARM: u64 = 4;
+pub(super) const BY_EVENT: u64 = 2;
+pub(super) const ONE_ARM: u64 = 4;
 
 /// What the socket said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@
 use std::io;
 
 use super::layout::{POSITION_BITS, VERSION};
-use super::segment::SegmentKind;
+use super::segment::{SegmentKind, fill_random};
 use crate::error::UpgradeError;
 use crate::options::RingCapacity;
 
@@ -142,18 +142,6 @@ pub(crate) fn random_start() -> io::Result<u64> {
     let mut random = [0; 8];
     fill_random(&mut random)?;
     Ok((u64::from_le_bytes(random) & (MAX_START - 1)).max(1))
-}
-
-/// Random bytes from the kernel.
-pub(crate) fn fill_random(mut bytes: &mut [u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) {
-            Ok(n) => bytes = &mut bytes[n..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 const MAX_START: u64 = 1 << (POSITION_BITS - 1);

@@ -28,6 +28,8 @@ mod accepted;
 mod asynchronous;
 mod blocking;
 mod channel;
+#[cfg(all(test, not(genvm_loom)))]
+mod documented;
 mod doorbell;
 #[cfg(feature = "shm-named")]
 mod event;

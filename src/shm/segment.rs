@@ -71,6 +71,18 @@ pub(crate) fn open_sealed(fd: OwnedFd, capacity: RingCapacity) -> Result<Mapping
     sealed::open(fd, capacity)
 }
 
+/// Random bytes from the kernel.
+pub(crate) fn fill_random(mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => bytes = &mut bytes[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod sealed {
     use rustix::fs::{MemfdFlags, SealFlags};
@@ -146,7 +158,7 @@ mod named {
     /// `/genvm-`, process id, 64 random bits.
     fn fresh_name() -> io::Result<String> {
         let mut random = [0; 8];
-        super::super::handshake::fill_random(&mut random)?;
+        fill_random(&mut random)?;
         Ok(format!("/genvm-{}-{:016x}", std::process::id(), u64::from_le_bytes(random)))
     }
 

@@ -1,0 +1,182 @@
+//! What README.md and the pages in `docs/` point at is there: links, headings, scripts, programs and their arguments; and the tables of
+//! the host protocol are those of the code. (Those of the upgrade and the segments are held against the code in `src/shm/documented.rs`.)
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use genvm_transport::protocol::{Account, Limits, Request, Revision, SlotId, StorageMode};
+
+#[test]
+fn links_lead_somewhere() {
+    let mut links = 0;
+    for page in pages() {
+        let text = prose(&page);
+        for target in targets(&text) {
+            links += 1;
+            if target.contains("://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((&target, ""));
+            let file = if file.is_empty() { page.clone() } else { page.parent().expect("a directory").join(file) };
+            assert!(file.exists(), "{} links to {target}, which is not there", page.display());
+            assert!(
+                heading.is_empty() || headings(&prose(&file)).contains(heading),
+                "{} links to {target}, which has no such heading",
+                page.display()
+            );
+        }
+    }
+    assert!(links >= 10, "only {links} links were found");
+}
+
+#[test]
+fn commands_name_what_is_there() {
+    let mut commands = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || "`(),;:".contains(c)).collect();
+        for (number, word) in words.iter().enumerate() {
+            if number > 0 && words[number - 1] == "--" {
+                continue; // an argument of the program that cargo runs
+            }
+            let place = match *word {
+                script if script.starts_with("ci/") && script.ends_with(".sh") => vec![script.to_owned()],
+                "--example" => vec![format!("examples/{}.rs", words[number + 1])],
+                "--test" => ["", "/main"].map(|tail| format!("tests/{}{tail}.rs", words[number + 1])).to_vec(),
+                "--bench" => vec![format!("benches/{}.rs", words[number + 1])],
+                _ => continue,
+            };
+            commands += 1;
+            let there = place.iter().any(|place| root().join(place).exists());
+            assert!(there, "{} names {place:?}, which is not there", page.display());
+        }
+    }
+    assert!(commands >= 5, "only {commands} commands were found");
+}
+
+#[test]
+fn every_check_is_told_of() {
+    let checks = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    let told = fs::read_to_string(root().join("CONTRIBUTING.md")).expect("CONTRIBUTING.md");
+    let checks: Vec<&str> = checks.lines().filter_map(|line| line.strip_prefix("step ")).collect();
+    assert!(checks.len() > 8, "{checks:?}");
+    for check in checks {
+        assert!(told.contains(&format!("`{check}`")), "CONTRIBUTING.md does not tell of `{check}`");
+    }
+}
+
+/// With `--help` behind them, arguments are read and nothing is done.
+#[cfg(feature = "lab")]
+#[test]
+fn the_lab_takes_the_arguments_that_the_pages_give_it() {
+    let mut commands = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for (at, _) in text.match_indices("cargo lab ") {
+            // Up to the end of the code, which is a line or what stands between two backticks; a comment may follow.
+            let command = text[at..].split(['\n', '`', '#']).next().expect("a first part");
+            let arguments: Vec<&str> = command.split_whitespace().skip(2).collect();
+            commands += 1;
+            let lab = std::process::Command::new(env!("CARGO_BIN_EXE_transport-lab"))
+                .args(&arguments)
+                .arg("--help")
+                .output()
+                .expect("transport-lab");
+            let said = String::from_utf8_lossy(&lab.stderr);
+            assert!(lab.status.success(), "{}: {command}\n{said}", page.display());
+        }
+    }
+    assert!(commands >= 5, "only {commands} commands were found");
+}
+
+#[test]
+fn methods_and_statuses_are_those_of_the_code() {
+    let text = protocol_page();
+    for (revision, heading) in [(Revision::One, "### Revision 1"), (Revision::Two, "### Revision 2")] {
+        let section = text.split(heading).nth(1).expect("the revision's section");
+        let section = section.split("\n### ").next().expect("its text");
+        let rows: Vec<Vec<&str>> = section.lines().filter(|line| line.starts_with('|')).skip(2).map(cells).collect();
+        assert_eq!(rows.len(), revision.methods().len());
+        for (row, method) in rows.iter().zip(revision.methods()) {
+            assert_eq!(row[0], revision.id(*method).expect("of this revision").to_string());
+            assert_eq!(row[1], format!("`{}`", method.name()));
+            assert_eq!(row[3] != "*none*", method.is_answered(), "{row:?}");
+        }
+        let statuses = revision.statuses().iter().enumerate();
+        let statuses: Vec<String> = statuses.map(|(byte, status)| format!("{byte} `{}`", status.name())).collect();
+        assert!(section.contains(&format!("Status: {}.", statuses.join(", "))), "{section}");
+    }
+    let modes = [StorageMode::Default, StorageMode::LatestFinal, StorageMode::LatestNonFinal];
+    let modes = modes.map(|mode| format!("{} `{}`", mode as u8, mode.name())).join(", ");
+    assert!(text.contains(&format!("Mode, at both: {modes}.")));
+    let limit = format!("at most {} MiB", Limits::DEFAULT.slice >> 20);
+    assert!(text.contains(&limit), "{limit}");
+}
+
+#[test]
+fn the_example_of_a_request_is_one() {
+    let text = protocol_page();
+    let block =
+        text.split("is 62 bytes:\n\n```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let digits: Vec<char> = block.chars().filter(char::is_ascii_hexdigit).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hex");
+    let documented: Vec<u8> = digits.chunks(2).map(byte).collect();
+    let request = Request::StorageRead {
+        mode: StorageMode::Default,
+        account: Account([1; 20]),
+        slot: SlotId([2; 32]),
+        index: 64,
+        length: 32,
+    };
+    let mut bytes = Vec::new();
+    request.encode(Revision::One, &Limits::DEFAULT, &mut bytes).expect("a request");
+    assert_eq!(documented, bytes);
+    assert_eq!(bytes.len(), 62);
+}
+
+fn protocol_page() -> String {
+    fs::read_to_string(root().join("docs/protocol.md")).expect("docs/protocol.md")
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// The pages at the root and in `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let in_directory = |directory: &str| fs::read_dir(root().join(directory)).expect("a directory");
+    let files = in_directory("").chain(in_directory("docs")).map(|entry| entry.expect("an entry").path());
+    let mut pages: Vec<PathBuf> =
+        files.filter(|file| file.extension().is_some_and(|extension| extension == "md")).collect();
+    pages.sort();
+    assert!(pages.len() >= 5, "{pages:?}");
+    pages
+}
+
+/// A page without its blocks of code.
+fn prose(page: &Path) -> String {
+    if page.extension().is_none_or(|extension| extension != "md") {
+        return String::new();
+    }
+    let text = fs::read_to_string(page).expect("a page");
+    text.split("```").step_by(2).collect()
+}
+
+/// What the links of a page lead to.
+fn targets(text: &str) -> Vec<String> {
+    let links = text.split("](").skip(1);
+    links.filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned()).collect()
+}
+
+/// The headings of a page, as links name them.
+fn headings(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let named = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let kept = named.map(|name| name.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect::<String>());
+    kept.map(|name| name.replace(' ', "-")).collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
