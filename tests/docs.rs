@@ -1,11 +1,18 @@
 //! What README.md and the pages in `docs/` point at is there: links, headings, scripts, programs and their arguments; and the tables of
 //! the host protocol are those of the code. (Those of the upgrade and the segments are held against the code in `src/shm/documented.rs`.)
+#![cfg(feature = "uds")]
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use genvm_transport::protocol::{Account, Limits, Request, Revision, SlotId, StorageMode};
+use genvm_transport::ConnectError;
+use genvm_transport::protocol::{
+    Account, Environment, Execution, HostState, Limits, Protocol, Request, Revision, SlotId, StorageMode,
+    serve_blocking,
+};
 
 #[test]
 fn links_lead_somewhere() {
@@ -133,6 +140,93 @@ fn the_example_of_a_request_is_one() {
     request.encode(Revision::One, &Limits::DEFAULT, &mut bytes).expect("a request");
     assert_eq!(documented, bytes);
     assert_eq!(bytes.len(), 62);
+}
+
+/// The blocks of Rust in the pages stand below, line by line, and are run here.
+#[test]
+fn snippets_do_what_they_say() {
+    let program = include_str!("docs.rs");
+    let lines: BTreeSet<&str> = program.lines().map(code).collect();
+    let mut blocks = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page").replace("\"unix:///run/host.sock\"", "address");
+        for block in text.split("```rust").skip(1) {
+            blocks += 1;
+            for line in block.split("```").next().expect("a first part").lines().skip(1) {
+                assert!(lines.contains(code(line)), "{}: `{line}` is in no test", page.display());
+            }
+        }
+    }
+    assert!(blocks >= 4, "only {blocks} blocks were found");
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let address = format!("unix://{}/host.sock", directory.path().display());
+    std::thread::spawn({
+        let address = address.clone();
+        move || host(&address)
+    });
+    let mut sock = loop {
+        match genvm(&address) {
+            Ok(sock) => break sock,
+            Err(ConnectError::Io { .. }) => std::thread::yield_now(), // it does not listen yet
+            Err(error) => panic!("{error}"),
+        }
+    };
+    // A balance: id, account, then status and 32 bytes.
+    sock.write_all(&[12]).and_then(|()| sock.write_all(&[9; 20])).expect("written");
+    let mut answer = [1; 33];
+    sock.read_exact(&mut answer).expect("answered");
+    assert_eq!(answer, [0; 33]);
+}
+
+/// A line without what is round it.
+fn code(line: &str) -> &str {
+    line.split("//").next().expect("a first part").trim()
+}
+
+trait Sock: std::io::Read + std::io::Write + Send + Sync {}
+impl Sock for Box<dyn genvm_transport::BlockingStream> {}
+
+fn genvm(address: &str) -> Result<Box<dyn Sock>, ConnectError> {
+    let sock: Box<dyn Sock> = Box::new(genvm_transport::connect(address, &Default::default())?);
+    Ok(sock)
+}
+
+struct MyHandler;
+
+impl MyHandler {
+    #[allow(clippy::new_ret_no_self, reason = "the page leaves it to the reader what it is")]
+    fn new() -> Execution {
+        HostState::new().begin(Environment::default())
+    }
+}
+
+fn host(address: &str) -> Result<Infallible, Box<dyn Error + Send + Sync>> {
+    let listener = genvm_transport::listen(address, &Default::default())?;
+    loop {
+        let mut stream = listener.accept()?;
+        std::thread::spawn(move || serve_blocking(&mut stream, &mut MyHandler::new(), &Protocol::ONE));
+    }
+}
+
+/// What the pages put into a `Cargo.toml` can be there.
+#[test]
+fn features_are_those_of_the_crate() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let mut named = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for line in text.lines().filter(|line| line.starts_with("genvm-transport = ")) {
+            let quoted: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+            let (version, features) = quoted.split_first().expect("a version");
+            assert!(env!("CARGO_PKG_VERSION").starts_with(version), "{}: {line}", page.display());
+            for feature in features {
+                named += 1;
+                assert!(manifest.contains(&format!("\n{feature} = [")), "{}: {line}", page.display());
+            }
+        }
+    }
+    assert!(named >= 2, "only {named} features were found");
 }
 
 fn protocol_page() -> String {

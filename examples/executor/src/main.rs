@@ -7,7 +7,11 @@
 //!
 //! `ADDRESS` is `unix:///path` or, built with the feature `transport-shm`, `shm:///path`; what an execution returns is the same over
 //! both. `CONTRACT` is a number that makes the contract's account (1), and `EXECUTIONS` how many there are, one after another, over a
-//! connection each (1). What they returned goes to stdout, what they took to stderr.
+//! connection each (1). What they returned goes to stdout, what they took to stderr; for times that mean something, in this directory:
+//!
+//! ```sh
+//! cargo run --release --features transport-shm -- shm:///run/host.sock 1 20
+//! ```
 //!
 //! What matters here is [`host`]: the stream is held and used in the way of GenVM's client, and nothing in it knows what carries the
 //! bytes.
@@ -15,13 +19,13 @@
 mod contract;
 mod host;
 
-use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::Compiled;
 use host::Host;
+use wasmtime::Result;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -35,13 +39,13 @@ fn main() -> ExitCode {
     match run(&address, contract, executions) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("executor: {error}");
+            eprintln!("executor: {error:#}"); // with its causes: what the host said is below what the machine says
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(address: &str, contract: u32, executions: u32) -> Result<(), Box<dyn Error>> {
+fn run(address: &str, contract: u32, executions: u32) -> Result<()> {
     let mut account = [0; 20];
     account[..4].copy_from_slice(&contract.to_le_bytes());
     // Once for all executions; GenVM, a process an execution, has what was compiled in a cache of files.
@@ -54,7 +58,7 @@ fn run(address: &str, contract: u32, executions: u32) -> Result<(), Box<dyn Erro
 }
 
 /// One execution from its connection to its end.
-fn execute(address: &str, account: [u8; 20], compiled: &Compiled, number: u32) -> Result<Times, Box<dyn Error>> {
+fn execute(address: &str, account: [u8; 20], compiled: &Compiled, number: u32) -> Result<Times> {
     let begun = Instant::now();
     // As in GenVM, the connection is there before any runtime is.
     let host = Arc::new(Host::connect(address, account)?);
