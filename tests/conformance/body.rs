@@ -216,7 +216,7 @@ impl Write for End {
 
 impl End {
     /// A read with a timeout: the stream's own, or a future that is dropped.
-    fn read_within(&mut self, limit: Duration, out: &mut [u8]) -> io::Result<usize> {
+    pub fn read_within(&mut self, limit: Duration, out: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Blocking(stream) => {
                 stream.set_read_timeout(Some(limit))?;
@@ -232,7 +232,7 @@ impl End {
     }
 
     /// A write with a timeout: the stream's own, or a future that is dropped.
-    fn write_within(&mut self, limit: Duration, bytes: &[u8]) -> io::Result<usize> {
+    pub fn write_within(&mut self, limit: Duration, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Blocking(stream) => {
                 stream.set_write_timeout(Some(limit))?;
@@ -248,7 +248,7 @@ impl End {
     }
 
     /// Writes until the peer, who does not read, lets no more in. Returns how much that was.
-    fn fill(&mut self, pattern: &Pattern) -> usize {
+    pub fn fill(&mut self, pattern: &Pattern) -> usize {
         let mut written = 0;
         loop {
             match self.write_within(MOMENT, &pattern.bytes(written, 60_000)) {
@@ -321,7 +321,7 @@ impl End {
 
 /// Bytes that tell where they belong.
 #[derive(Debug, Clone, Copy)]
-struct Pattern(u64);
+pub struct Pattern(pub u64);
 
 impl Pattern {
     /// Another one each run, printed so that a failure can be repeated.
@@ -336,11 +336,11 @@ impl Pattern {
     }
 
     /// The same for the other direction, so that bytes which come back by mistake do not pass.
-    fn reverse(self) -> Self {
+    pub fn reverse(self) -> Self {
         Self(!self.0)
     }
 
-    fn bytes(&self, from: usize, length: usize) -> Vec<u8> {
+    pub fn bytes(&self, from: usize, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         let mut word = from / 8;
         bytes.extend_from_slice(&self.word(word)[from % 8..]);
@@ -356,7 +356,7 @@ impl Pattern {
         scramble(self.0 ^ index as u64).to_le_bytes()
     }
 
-    fn check(&self, at: usize, seen: &[u8]) {
+    pub fn check(&self, at: usize, seen: &[u8]) {
         let expected = self.bytes(at, seen.len());
         if expected != seen {
             let off = expected.iter().zip(seen).take_while(|(a, b)| a == b).count();
@@ -366,14 +366,14 @@ impl Pattern {
 }
 
 /// Sizes of pieces: mostly small ones, now and then the largest.
-struct Sizes(u64);
+pub struct Sizes(u64);
 
 impl Sizes {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    fn next(&mut self, most: usize) -> usize {
+    pub fn next(&mut self, most: usize) -> usize {
         self.0 = self.0.wrapping_add(1);
         let random = scramble(self.0) as usize;
         match random % 4 {
@@ -385,7 +385,7 @@ impl Sizes {
 }
 
 /// The finalizer of MurmurHash3.
-fn scramble(mut x: u64) -> u64 {
+pub fn scramble(mut x: u64) -> u64 {
     x = (x ^ (x >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     x = (x ^ (x >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     x ^ (x >> 33)

@@ -1,0 +1,234 @@
+//! What every fault is run by: counted trials under a watchdog, what is left behind, and one line of figures.
+//!
+//! ```text
+//! fault name=… on=… trials=N failures=N measured=N p50_us=N p99_us=N max_us=N allowed_us=P99/MAX|- left=none|… seed=N
+//! ```
+//!
+//! `measured` trials had a time worth measuring; what it is the time of, the fault's documentation says.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::body::{runtime, scramble};
+use crate::support;
+
+/// One test at a time, from before it makes anything until after it has removed it: what is open is counted for the whole
+/// process.
+pub struct Alone(#[allow(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+pub fn alone() -> Alone {
+    static ALONE: Mutex<()> = Mutex::new(());
+    Alone(ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+}
+
+/// A fault on something, before it is run.
+pub struct Fault<'a> {
+    name: &'static str,
+    on: String,
+    allowed: Option<(Duration, Duration)>,
+    _alone: &'a Alone,
+}
+
+impl Alone {
+    pub fn fault(&self, name: &'static str, on: String) -> Fault<'_> {
+        Fault { name, on, allowed: None, _alone: self }
+    }
+}
+
+impl Fault<'_> {
+    /// What a full run may take: the 99th percentile and the longest.
+    pub fn allowing(mut self, p99: Duration, max: Duration) -> Self {
+        self.allowed = Some((p99, max));
+        self
+    }
+
+    /// Runs `trial` so often, in a world made by `setup`, a new one after each failure. A trial fails by panicking; it returns
+    /// how long what it waited for took, if there is something to be measured. Afterwards everything has to be as before.
+    pub fn run<W>(
+        self,
+        trials: usize,
+        setup: impl Fn() -> W,
+        mut trial: impl FnMut(&mut W, &mut Random) -> Option<Duration>,
+    ) {
+        runtime(); // stays for good
+        let seed = seed();
+        let done = Arc::new(AtomicUsize::new(0));
+        let _watchdog = watchdog(format!("{} on {}, seed {seed}", self.name, self.on), done.clone());
+        let before = Belongings::now();
+        let (mut times, mut failures) = (Vec::new(), 0);
+        let mut world = None;
+        for number in 0..trials {
+            let mut random = Random(scramble(seed ^ number as u64));
+            let mut once = || trial(world.get_or_insert_with(&setup), &mut random);
+            match catch_unwind(AssertUnwindSafe(&mut once)) {
+                Ok(time) => times.extend(time),
+                Err(_) => {
+                    eprintln!("{} on {}: trial {number} of GENVM_FAULTS_SEED={seed} failed", self.name, self.on);
+                    failures += 1;
+                    world = None;
+                }
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(world);
+        let left = Belongings::now().besides(&before);
+        times.sort_unstable();
+        self.report(trials, failures, &times, &left, seed);
+    }
+
+    fn report(&self, trials: usize, failures: usize, times: &[Duration], left: &str, seed: u64) {
+        let (p50, p99, max) = (percentile(times, 50), percentile(times, 99), percentile(times, 100));
+        let micros = |time: Option<Duration>| time.map_or("-".into(), |time| time.as_micros().to_string());
+        let allowed = self.allowed.map_or("-".into(), |(p99, max)| format!("{}/{}", p99.as_micros(), max.as_micros()));
+        // Not `println!`: the figures of a test that passed are worth seeing, too.
+        let _ = writeln!(
+            std::io::stdout(),
+            "fault name={} on={} trials={trials} failures={failures} measured={} p50_us={} p99_us={} max_us={} \
+             allowed_us={allowed} left={left} seed={seed}",
+            self.name,
+            self.on,
+            times.len(),
+            micros(p50),
+            micros(p99),
+            micros(max),
+        );
+        assert_eq!(failures, 0, "{} on {}: trials failed", self.name, self.on);
+        assert_eq!(left, "none", "{} on {}: something is left", self.name, self.on);
+        if let (true, Some((allowed_p99, allowed_max))) = (is_full(), self.allowed) {
+            let kept = p99.is_none_or(|p99| p99 <= allowed_p99) && max.is_none_or(|max| max <= allowed_max);
+            assert!(kept, "{} on {}: took longer than allowed", self.name, self.on);
+        }
+    }
+}
+
+/// How many trials: `short`, unless the environment asks for `full` or another number.
+pub fn count(short: usize, full: usize) -> usize {
+    match std::env::var("GENVM_FAULTS").as_deref() {
+        Err(_) | Ok("short") => short,
+        Ok("full") => full,
+        Ok(number) => number.parse().expect("GENVM_FAULTS is `short`, `full` or a number"),
+    }
+}
+
+fn is_full() -> bool {
+    std::env::var("GENVM_FAULTS").as_deref() == Ok("full")
+}
+
+fn seed() -> u64 {
+    match std::env::var("GENVM_FAULTS_SEED") {
+        Ok(seed) => seed.parse().expect("GENVM_FAULTS_SEED is a number"),
+        Err(_) => fresh_seed(),
+    }
+}
+
+fn fresh_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// The smallest time that so many percent do not exceed.
+fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// Numbers that depend on the seed alone.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        scramble(self.0)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+
+    /// Waits for less than `most`, sleeping where that is exact enough.
+    pub fn pause(&mut self, most: Duration) {
+        let until = Instant::now() + Duration::from_nanos(self.below(most.as_nanos() as u64));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match left {
+                Duration::ZERO => return,
+                left if left > Duration::from_micros(300) => std::thread::sleep(left - Duration::from_micros(200)),
+                _ => std::hint::spin_loop(),
+            }
+        }
+    }
+}
+
+/// What this process could leave behind.
+#[derive(PartialEq, Eq)]
+struct Belongings {
+    descriptors: usize,
+    mappings: usize,
+    children: usize,
+    names: usize,
+}
+
+impl Belongings {
+    fn now() -> Self {
+        let (descriptors, mappings) = support::descriptors_and_mappings();
+        let ours = format!("genvm-{}-", std::process::id());
+        Self {
+            descriptors,
+            mappings,
+            children: children(),
+            names: support::shm_names().iter().filter(|name| name.starts_with(&ours)).count(),
+        }
+    }
+
+    /// What there is more, or less, than `before`; `none` if it is the same.
+    fn besides(&self, before: &Self) -> String {
+        let what = [
+            ("descriptors", before.descriptors, self.descriptors),
+            ("mappings", before.mappings, self.mappings),
+            ("children", before.children, self.children),
+            ("names", before.names, self.names),
+        ];
+        let changed: Vec<_> = what
+            .iter()
+            .filter(|(_, before, now)| before != now)
+            .map(|(what, before, now)| format!("{what}:{before}->{now}"))
+            .collect();
+        if changed.is_empty() { "none".into() } else { changed.join(",") }
+    }
+}
+
+/// Child processes of ours, those that nobody waited for included.
+fn children() -> usize {
+    let us = std::process::id().to_string();
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let parent = |stat: String| stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).map(str::to_owned);
+    let stats = processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
+    stats.filter_map(parent).filter(|parent| *parent == us).count()
+}
+
+/// Ends the program with a message when no trial has ended for a while: a hang becomes a failure.
+fn watchdog(what: String, done: Arc<AtomicUsize>) -> mpsc::Sender<()> {
+    let (alive, gone) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let (mut seen, mut since) = (0, Instant::now());
+        while gone.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let now = done.load(Ordering::Relaxed);
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() > LONGEST_TRIAL {
+                eprintln!("watchdog: trial {now} of {what} did not end");
+                std::process::abort();
+            }
+        }
+    });
+    alive
+}
+
+const LONGEST_TRIAL: Duration = Duration::from_secs(60);

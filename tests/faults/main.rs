@@ -1,0 +1,33 @@
+//! The fault catalogue: what happens to one end of a connection when the other is killed, stopped, starved or slow, and to a
+//! host when its clients are. Real processes, both transports, both faces, either side as the victim.
+//!
+//! Each fault prints one line of figures (`harness` says which). What it does **not** do: compare with limits of time unless it
+//! is a full run, because a busy machine is no fault of ours. `GENVM_FAULTS` says how often: `short` (the default: a minute for
+//! all of it), `full`, or a number of trials for everything. `GENVM_FAULTS_SEED` repeats a run.
+#![cfg(all(target_os = "linux", feature = "uds", feature = "shm"))]
+
+#[path = "../conformance/body.rs"]
+#[allow(unused_imports, unused_macros, reason = "its suite is run elsewhere")]
+mod body;
+mod harness;
+mod killed;
+mod traffic;
+
+use body::{Face, support};
+
+/// The schemes that are put through everything.
+const SCHEMES: [&str; 2] = ["unix", "shm"];
+const FACES: [Face; 2] = [Face::Blocking, Face::Async];
+
+/// The other process of every test. `ROLE` is what it does, and what with; it ends by being killed, or with its parent.
+#[test]
+fn victim() {
+    let Some(role) = support::role() else { return };
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let (what, with) = role.split_once(' ').expect("a role and its arguments");
+    match what {
+        "visit" => traffic::visitor(with),
+        "host" => traffic::host(with),
+        other => panic!("no role {other}"),
+    }
+}
