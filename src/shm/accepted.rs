@@ -310,7 +310,7 @@ async fn decide_async(fd: OwnedFd, peer: Peer, config: Arc<Config>) -> io::Resul
     if greets {
         let terms = config.terms();
         let channel = timed(config.handshake_timeout, rendezvous::answer(&io, &peer, &terms)).await.map_err(failed)?;
-        return Ok(AsyncState::Shm(AsyncShmStream::new(channel, io.0, &config.stream)));
+        return AsyncShmStream::new(channel, io.0, &config.stream).map(AsyncState::Shm);
     }
     let fd = OwnedFd::from(Arc::into_inner(io.0).expect("the only owner").into_std()?);
     Ok(AsyncState::Plain(AsyncSocketStream::new(fd, peer, TransportKind::Unix, &config.stream)?))

@@ -5,12 +5,14 @@
 //! runtime's thread yields it, since the peer may have nowhere else to run.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread;
 
 use parking_lot::Mutex;
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
@@ -28,6 +30,8 @@ use crate::wait::{Backoff, Step, Streak, WaitStrategy, one_core};
 #[derive(Debug)]
 pub struct AsyncShmStream {
     socket: Arc<UnixStream>,
+    /// The peer's process: readable, for good, when it is dead.
+    life: Option<AsyncFd<Arc<OwnedFd>>>,
     channel: Channel,
     wait: WaitStrategy,
     alone: bool,
@@ -47,10 +51,11 @@ struct Waiting {
 }
 
 impl AsyncShmStream {
-    /// `socket` is the one that the channel's doorbell rings through.
-    pub(crate) fn new(channel: Channel, socket: Arc<UnixStream>, options: &StreamOptions) -> Self {
+    /// `socket` is the one that the channel's doorbell rings through. Must run on a tokio runtime with I/O enabled.
+    pub(crate) fn new(channel: Channel, socket: Arc<UnixStream>, options: &StreamOptions) -> io::Result<Self> {
         let wakers = Arc::new(Wakers::default());
-        Self {
+        Ok(Self {
+            life: channel.bell.life().watched()?,
             socket,
             alone: one_core(&channel.peer),
             channel,
@@ -60,7 +65,7 @@ impl AsyncShmStream {
             both: Waker::from(wakers.clone()),
             wakers,
             streak: Streak::default(),
-        }
+        })
     }
 
     /// Tries until `attempt` has something or a wake-up is arranged.
@@ -116,6 +121,11 @@ impl AsyncShmStream {
             return Poll::Ready(Ok(()));
         }
         let mut both = Context::from_waker(&self.both);
+        if let Some(life) = &self.life
+            && life.poll_read_ready(&mut both)?.is_ready()
+        {
+            return Poll::Ready(self.channel.look().map(drop));
+        }
         loop {
             ready!(self.socket.poll_read_ready(&mut both))?;
             // `WouldBlock` makes tokio forget the readiness, and the next round registers the waker.

@@ -14,17 +14,21 @@
 //!
 //! The bell is the rendezvous socket: one byte rings, end of file says that the peer is gone, tokio can await it. The word
 //! counts arms, so that a sleeper is rung once an arm however much is published before it is awake.
+//!
+//! A child that the peer forked may hold the socket open beyond the peer's death, and nothing would ever be read from it. So
+//! every look at the socket that finds nothing is a look at [`Life`], too.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::layout::BELL;
+use super::life::Life;
 use super::mapping::Mapping;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::full_fence;
@@ -33,10 +37,10 @@ use crate::sync::full_fence;
 pub(crate) trait Socket: std::fmt::Debug + Send + Sync {
     /// Sends a byte, unless there are as many on their way as it holds.
     fn ring(&self);
-    /// Takes bytes that rang; if there are none, waits for one or says so.
+    /// Takes bytes that rang; if there are none, waits for one, up to the socket's own timeout, or says so.
     fn hear(&self, wait: bool) -> io::Result<Heard>;
-    /// Waits until `hear` would not wait, up to `timeout`.
-    fn wait(&self, timeout: Duration) -> io::Result<()>;
+    /// Waits until `hear` would not wait, or the peer is dead, up to `timeout`.
+    fn wait(&self, life: &Life, timeout: Option<Duration>) -> io::Result<()>;
     /// Ends the connection for both sides.
     fn hang_up(&self);
 }
@@ -60,8 +64,12 @@ impl<T: AsFd + std::fmt::Debug + Send + Sync> Socket for T {
         }
     }
 
-    fn wait(&self, timeout: Duration) -> io::Result<()> {
-        crate::socket::poll(self, PollFlags::IN, Some(timeout))
+    fn wait(&self, life: &Life, timeout: Option<Duration>) -> io::Result<()> {
+        let socket = PollFd::new(self, PollFlags::IN);
+        match life.pidfd() {
+            Some(pidfd) => crate::socket::poll_any(&mut [socket, PollFd::new(pidfd, PollFlags::IN)], timeout),
+            None => crate::socket::poll_any(&mut [socket], timeout),
+        }
     }
 
     fn hang_up(&self) {
@@ -73,6 +81,7 @@ impl<T: AsFd + std::fmt::Debug + Send + Sync> Socket for T {
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     socket: Arc<dyn Socket>,
+    life: Life,
     ours: Arc<Mapping>,
     theirs: Arc<Mapping>,
     /// Our word: a count of arms, shifted; the low bits are flags.
@@ -98,14 +107,20 @@ pub(crate) enum Heard {
     Nothing,
     /// The peer rang.
     Ring,
-    /// The peer closed, or died: the kernel says so.
+    /// The peer closed, or died: the kernel says so, of the socket or of the process.
     Gone,
 }
 
 impl Doorbell {
-    pub(crate) fn new(socket: Arc<dyn Socket>, ours: Arc<Mapping>, theirs: Arc<Mapping>, peer_sleeps: bool) -> Self {
+    pub(crate) fn new(
+        socket: Arc<dyn Socket>,
+        life: Life,
+        (ours, theirs): (Arc<Mapping>, Arc<Mapping>),
+        peer_sleeps: bool,
+    ) -> Self {
         Self {
             socket,
+            life,
             ours,
             theirs,
             word: 0,
@@ -165,19 +180,29 @@ impl Doorbell {
             events.wait(timeout);
             return self.look();
         }
-        match timeout {
-            // One system call, as a socket would take.
-            None => self.socket.hear(true),
-            Some(timeout) => {
-                self.socket.wait(timeout)?;
-                self.look()
+        // One system call, as a socket would take, unless it takes long.
+        if timeout.is_none() {
+            let heard = self.socket.hear(true)?;
+            if heard != Heard::Nothing {
+                return Ok(heard);
             }
         }
+        self.socket.wait(&self.life, timeout)?;
+        self.look()
     }
 
     /// Takes bytes that rang out of the socket, without waiting.
     pub(crate) fn look(&mut self) -> io::Result<Heard> {
-        self.socket.hear(false)
+        match self.socket.hear(false)? {
+            // After this look nothing new is in the ring: who is dead published it before.
+            Heard::Nothing if self.life.is_over() => Ok(Heard::Gone),
+            heard => Ok(heard),
+        }
+    }
+
+    /// The peer's life, for a task to await the end of.
+    pub(crate) fn life(&self) -> &Life {
+        &self.life
     }
 
     /// Ends the connection for both sides, for good.

@@ -17,6 +17,7 @@ use super::channel::{Channel, Tried, Wanted};
 use super::doorbell::{Doorbell, Heard, Sleep};
 use super::handshake::{GREETING_LEN, Greeting};
 use super::layout::{BELL, CONSUMED, FINISHED, HEADER, LINE, POSITION_MASK, RING, lines, segment_len};
+use super::life::Life;
 use super::mapping::Mapping;
 use super::rendezvous::{BlockingIo, Terms, answer, block_on, greet};
 use super::ring::{Consumer, Producer, RingFault};
@@ -142,7 +143,7 @@ fn connection(capacity: RingCapacity, starts: [u64; 2]) -> [End; 2] {
     let end = |socket: UnixStream, ours: Arc<Mapping>, theirs: Arc<Mapping>, starts: [u64; 2]| {
         let consumer = Consumer::new(ours.clone(), theirs.clone(), capacity, starts[1]);
         let producer = Producer::new(ours.clone(), theirs.clone(), capacity, starts[0]);
-        let bell = Doorbell::new(Arc::new(OwnedFd::from(socket)), ours.clone(), theirs.clone(), true);
+        let bell = Doorbell::new(Arc::new(OwnedFd::from(socket)), Life::UNKNOWN, (ours.clone(), theirs.clone()), true);
         let peer = Peer::Unknown;
         let channel = Channel::new(producer, consumer, bell, (ours.clone(), theirs), peer, TransportKind::Shm);
         End { channel, memory: ours, sent: VecDeque::new(), visible: 0, next: 0, finished: false }

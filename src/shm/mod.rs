@@ -1,7 +1,8 @@
 //! Shared memory: [`ShmTransport`], `shm://` and `shm-named://`. Experimental.
 //!
 //! Two segments, one written by each end, carry a [ring](RingFault) of byte records each way; the Unix socket over which
-//! they were agreed on stays open as the doorbell and as the witness of the peer's life. While both ends are awake a call
+//! they were agreed on stays open as the doorbell and as the witness of the peer's life, beside a pidfd of the process that
+//! connected, or began to listen, because a child that it forked can hold a socket open. While both ends are awake a call
 //! makes no system call; a small one moves three cache lines, two with the request and one with the answer.
 //!
 //! | file | what it does |
@@ -11,6 +12,7 @@
 //! | `segment` | sealed memfds and named segments, made and checked |
 //! | `ring` | records: producer and consumer, no waiting |
 //! | `doorbell` (`event`) | arming, ringing, sleeping; does not know the ring |
+//! | `life` | the peer's process, which can end before its socket does |
 //! | `channel` | both rings and the bell of one end |
 //! | `handshake` | the upgrade greeting as bytes, no I/O |
 //! | `rendezvous` | the upgrade on a socket |
@@ -37,6 +39,7 @@ mod event;
 pub(crate) mod fuzzing;
 mod handshake;
 mod layout;
+mod life;
 mod mapping;
 #[cfg(all(test, genvm_loom))]
 mod orders;
@@ -138,7 +141,7 @@ impl Transport for ShmTransport {
         match timed(options.handshake_timeout, rendezvous::greet(&io, &peer, &self.terms(options))).await {
             Ok(channel) => {
                 counts::upgraded();
-                Ok(Box::new(AsyncShmStream::new(channel, io.0, &options.stream)))
+                Ok(Box::new(AsyncShmStream::new(channel, io.0, &options.stream).map_err(io_error)?))
             }
             Err(error) if falls_back(options, &error) => {
                 drop(io);

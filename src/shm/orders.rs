@@ -11,6 +11,7 @@ use loom::thread;
 use super::channel::{Channel, Tried, Wanted};
 use super::doorbell::{Doorbell, Heard, Sleep, Socket};
 use super::layout::{LINE, segment_len};
+use super::life::Life;
 use super::mapping::Mapping;
 use super::ring::{Consumer, Producer};
 use crate::options::RingCapacity;
@@ -126,7 +127,7 @@ impl Socket for Plug {
         Ok(if std::mem::take(&mut *bytes) > 0 { Heard::Ring } else { Heard::Nothing })
     }
 
-    fn wait(&self, _: Duration) -> io::Result<()> {
+    fn wait(&self, _: &Life, _: Option<Duration>) -> io::Result<()> {
         unreachable!("nobody has a timeout")
     }
 
@@ -143,7 +144,7 @@ fn connection(capacity: RingCapacity) -> (Channel, Channel) {
         let consumer = Consumer::new(ours.clone(), theirs.clone(), capacity, 1);
         let producer = Producer::new(ours.clone(), theirs.clone(), capacity, 1);
         let socket = Arc::new(Plug { to: to.clone(), from: from.clone() });
-        let bell = Doorbell::new(socket, ours.clone(), theirs.clone(), true);
+        let bell = Doorbell::new(socket, Life::UNKNOWN, (ours.clone(), theirs.clone()), true);
         Channel::new(producer, consumer, bell, (ours.clone(), theirs.clone()), Peer::Unknown, TransportKind::Shm)
     };
     (end(&a, &b, &to_a, &to_b), end(&b, &a, &to_b, &to_a))

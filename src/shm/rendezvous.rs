@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
@@ -24,6 +25,7 @@ use tokio::net::UnixStream;
 use super::channel::Channel;
 use super::doorbell::{Doorbell, Socket};
 use super::handshake::{GREETING_LEN, Greeting, MAGIC, Refusal, random_start};
+use super::life::Life;
 use super::ring::{Consumer, Producer};
 use super::segment::{self, Handle, Segment, SegmentKind};
 use crate::error::UpgradeError;
@@ -47,7 +49,8 @@ impl Terms {
 
 /// Waiting for the socket, as one face does it.
 pub(crate) trait Io: Sync {
-    fn socket(&self) -> Arc<dyn Socket>;
+    /// The socket as the doorbell wants it.
+    fn socket(&self) -> io::Result<Arc<dyn Socket>>;
     /// Waits until `try_io`, which just said `AGAIN`, may say something else, and repeats it.
     fn ready<T: Send>(
         &self,
@@ -165,7 +168,9 @@ fn agree(
     let producer = Producer::new(mine.clone(), memory.clone(), ours.greeting.capacity, ours.greeting.start);
     let consumer = Consumer::new(mine.clone(), memory.clone(), theirs.capacity, theirs.start);
     #[allow(unused_mut, reason = "named segments add their events")]
-    let mut bell = Doorbell::new(io.socket(), mine.clone(), memory.clone(), !theirs.never_sleeps);
+    let life = Life::of(peer).map_err(|source| UpgradeError::Io { what: "cannot watch the peer's process", source })?;
+    let socket = io.socket().map_err(|source| UpgradeError::Io { what: "cannot set the socket up", source })?;
+    let mut bell = Doorbell::new(socket, life, (mine.clone(), memory.clone()), !theirs.never_sleeps);
     #[cfg(feature = "shm-named")]
     if let Some(event) = ours.event {
         let events = super::event::Events::new(event, memory.clone())
@@ -259,8 +264,10 @@ impl BlockingIo {
 }
 
 impl Io for BlockingIo {
-    fn socket(&self) -> Arc<dyn Socket> {
-        self.fd.clone()
+    /// A sleeper hears it alone for so long, which takes one system call, before it watches the peer's process as well.
+    fn socket(&self) -> io::Result<Arc<dyn Socket>> {
+        set_socket_timeout(&self.fd, Timeout::Recv, Some(HEARS_ALONE))?;
+        Ok(self.fd.clone())
     }
 
     async fn ready<T: Send>(
@@ -305,8 +312,8 @@ impl AsyncIo {
 }
 
 impl Io for AsyncIo {
-    fn socket(&self) -> Arc<dyn Socket> {
-        self.0.clone()
+    fn socket(&self) -> io::Result<Arc<dyn Socket>> {
+        Ok(self.0.clone())
     }
 
     async fn ready<T: Send>(
@@ -342,3 +349,5 @@ fn outcome<T>(result: rustix::io::Result<T>) -> Option<Result<T, UpgradeError>> 
         }
     }
 }
+
+const HEARS_ALONE: Duration = Duration::from_millis(50);

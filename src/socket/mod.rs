@@ -36,9 +36,14 @@ pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Peer {
 
 /// Waits until `fd` has what `flags` ask for, or up to `timeout` (`None`: for ever). A signal ends the wait early.
 pub(crate) fn poll(fd: impl AsFd, flags: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
+    poll_any(&mut [PollFd::new(&fd, flags)], timeout)
+}
+
+/// The same for the first of several descriptors.
+pub(crate) fn poll_any(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
     // A time too long for the kernel's type is as good as for ever.
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    match rustix::event::poll(&mut [PollFd::new(&fd, flags)], timeout.as_ref()) {
+    match rustix::event::poll(fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

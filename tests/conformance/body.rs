@@ -311,7 +311,7 @@ impl End {
         }
     }
 
-    fn kind(&self) -> TransportKind {
+    pub fn kind(&self) -> TransportKind {
         match self {
             Self::Blocking(stream) => stream.kind(),
             Self::Async(stream) => stream.kind(),
