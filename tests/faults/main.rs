@@ -11,6 +11,8 @@
 mod body;
 mod harness;
 mod killed;
+mod lingering;
+mod stopped;
 mod traffic;
 
 use body::{Face, support};
@@ -26,7 +28,11 @@ fn victim() {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let (what, with) = role.split_once(' ').expect("a role and its arguments");
     match what {
-        "visit" => traffic::visitor(with),
+        "visit" => traffic::visitor(with, |_| {}),
+        "fork" => traffic::visitor(with, |_| lingering::leave_a_child()),
+        "fork-host" => lingering::host(with),
+        "resident" => traffic::visitor(with, |_| lingering::take_memory()),
+        "resident-host" => lingering::resident_host(with),
         "host" => traffic::host(with),
         other => panic!("no role {other}"),
     }

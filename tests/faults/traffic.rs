@@ -53,14 +53,17 @@ pub fn options(wait: Option<WaitStrategy>) -> ConnectOptions {
     options.timeout = Duration::from_secs(50);
     options.handshake_timeout = Duration::from_secs(50);
     options.stream.wait = wait;
+    options.upgrades = false; // what says unix is a socket
     options
 }
 
 pub fn connected(face: Face, address: &str, options: &ConnectOptions) -> Result<End, ConnectError> {
-    Ok(match face {
+    let end = match face {
         Face::Blocking => End::Blocking(connect(address, options)?),
         Face::Async => End::Async(runtime().block_on(connect_async(address, options))?),
-    })
+    };
+    assert!(address.starts_with(&format!("{}://", end.kind())), "{:?} at {address}", end.kind());
+    Ok(end)
 }
 
 pub fn accepted(face: Face, listener: &dyn Listener) -> Result<End, AcceptError> {
@@ -178,8 +181,8 @@ pub fn is_an_end(end: &io::Result<()>) -> bool {
     }
 }
 
-/// The words of a role: `visit ADDRESS FACE KIND SEED WAIT LEDGER`.
-pub fn visitor(with: &str) {
+/// The words of a role: `ADDRESS FACE KIND SEED WAIT LEDGER`. Calls `before_work` once it is connected.
+pub fn visitor(with: &str, before_work: impl FnOnce(&End)) {
     let words: Vec<&str> = with.split(' ').collect();
     let &[address, face, kind, seed, wait, ledger] = &words[..] else { panic!("role: {with}") };
     let (kind, pattern) = (Kind::of(kind.as_bytes()[0]), Pattern(seed.parse().expect("a seed")));
@@ -188,16 +191,17 @@ pub fn visitor(with: &str) {
     say("ready");
     let mut end = connected(face_of(face), address, &options).expect("connect");
     hello(&mut end, kind, pattern).expect("hello");
+    before_work(&end);
     say("connected");
     visit(&mut end, kind, pattern, &mut 0, Some(&ledger)).expect("it was to be killed before");
 }
 
-/// `host ADDRESS FACE`
+/// `ADDRESS FACE`. Ends by being killed.
 pub fn host(with: &str) {
     let (address, face) = with.split_once(' ').expect("an address and a face");
-    let _host = Host::start(address, face_of(face));
+    let host = Host::start(address, face_of(face));
     say("listening");
-    park();
+    host.serve_for_ever();
 }
 
 pub fn name_of(face: Face) -> &'static str {
@@ -207,7 +211,7 @@ pub fn name_of(face: Face) -> &'static str {
     }
 }
 
-fn face_of(name: &str) -> Face {
+pub fn face_of(name: &str) -> Face {
     if name == "async" { Face::Async } else { Face::Blocking }
 }
 
@@ -261,6 +265,14 @@ impl Host {
             serving.into_iter().for_each(|thread| thread.join().expect("it catches its panics"));
         });
         Self { listener, events, acceptor: Some(acceptor) }
+    }
+
+    pub fn wait_for_a_client(&self) {
+        while !matches!(self.events.recv().expect("the acceptor lives"), Event::Accepted) {}
+    }
+
+    pub fn serve_for_ever(&self) -> ! {
+        park()
     }
 
     /// A client that behaves is served. By then every client that came before it was accepted; waits until all of those have
