@@ -217,7 +217,7 @@ async fn receive(io: &impl Io) -> Result<([u8; GREETING_LEN], Option<OwnedFd>), 
         let (n, truncated, more) = io
             .ready(Wanted::Read, |fd| {
                 // Room for more than the one that we want, so that a surplus is seen; what has no room, the kernel closes.
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ROOM))];
                 let mut control = RecvAncillaryBuffer::new(&mut space);
                 let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
                 let mut into = [IoSliceMut::new(&mut bytes[filled..])];
@@ -235,6 +235,11 @@ async fn receive(io: &impl Io) -> Result<([u8; GREETING_LEN], Option<OwnedFd>), 
             return Err(UpgradeError::Closed);
         }
         filled += n;
+        if truncated && more.len() < ROOM {
+            // There was room, and still the kernel kept one back: it had no number to give it.
+            let source = Errno::MFILE.into();
+            return Err(UpgradeError::Io { what: "cannot take the peer's descriptor", source });
+        }
         descriptors.extend(more);
         if truncated || descriptors.len() > 1 {
             return Err(UpgradeError::Segment("more than one descriptor came with the greeting".into()));
@@ -350,4 +355,6 @@ fn outcome<T>(result: rustix::io::Result<T>) -> Option<Result<T, UpgradeError>> 
     }
 }
 
+/// Descriptors that a greeting may come with before the kernel has to close some.
+const ROOM: usize = 4;
 const HEARS_ALONE: Duration = Duration::from_millis(50);
