@@ -6,9 +6,12 @@
 //! all of it), `full`, or a number of trials for everything. `GENVM_FAULTS_SEED` repeats a run.
 #![cfg(all(target_os = "linux", feature = "uds", feature = "shm"))]
 
+mod addresses;
 #[path = "../conformance/body.rs"]
 #[allow(unused_imports, unused_macros, reason = "its suite is run elsewhere")]
 mod body;
+mod descriptors;
+mod handshakes;
 mod harness;
 mod killed;
 mod lingering;
@@ -34,6 +37,8 @@ fn victim() {
         "resident" => traffic::visitor(with, |_| lingering::take_memory()),
         "resident-host" => lingering::resident_host(with),
         "host" => traffic::host(with),
+        "limited" => descriptors::limited_host(with),
+        "racer" => addresses::racer(with),
         other => panic!("no role {other}"),
     }
 }

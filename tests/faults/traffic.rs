@@ -15,7 +15,7 @@ use genvm_transport::{
 };
 
 use crate::body::{End, Face, Pattern, Sizes, runtime};
-use crate::support::say;
+use crate::support::{Other, say};
 
 /// What a client and its host do; the client's first byte says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +157,17 @@ fn pour(end: &mut End, pattern: Pattern, ledger: Option<&File>) -> io::Result<()
     }
 }
 
+/// Tells the other process a line.
+pub fn tell(other: &mut Other, line: &str) {
+    let stdin = other.child.stdin.as_mut().expect("piped");
+    stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).expect("it listens");
+}
+
+/// What the parent says, line by line; ends with the parent.
+pub fn orders() -> impl Iterator<Item = String> {
+    io::stdin().lines().map_while(Result::ok)
+}
+
 fn park() -> ! {
     loop {
         thread::park();
@@ -245,7 +256,11 @@ impl Host {
     pub fn start(address: &str, face: Face) -> Self {
         let mut options = ListenOptions::default();
         options.handshake_timeout = Duration::from_secs(50);
-        let listener: Arc<dyn Listener> = Arc::from(listen(address, &options).expect("listen"));
+        Self::on(listen(address, &options).expect("listen"), face)
+    }
+
+    pub fn on(listener: Box<dyn Listener>, face: Face) -> Self {
+        let listener: Arc<dyn Listener> = Arc::from(listener);
         let (tell, events) = mpsc::channel();
         let accepting = listener.clone();
         let acceptor = thread::spawn(move || {
@@ -272,7 +287,9 @@ impl Host {
     }
 
     pub fn serve_for_ever(&self) -> ! {
-        park()
+        loop {
+            let _ = self.events.recv().expect("the acceptor lives");
+        }
     }
 
     /// A client that behaves is served. By then every client that came before it was accepted; waits until all of those have
@@ -307,7 +324,13 @@ impl Drop for Host {
 /// Connects, has a call answered, and goes.
 pub fn good_client(face: Face, address: &str) {
     let mut end = connected(face, address, &options(None)).expect("a good client connects");
-    hello(&mut end, Kind::Good, GOOD).and_then(|()| call(&mut end, GOOD, &mut 0)).expect("a good client is served");
+    good_call(&mut end).expect("a good client is served");
+}
+
+/// The hello and the call of a client that behaves.
+pub fn good_call(end: &mut End) -> io::Result<()> {
+    hello(end, Kind::Good, GOOD)?;
+    call(end, GOOD, &mut 0)
 }
 
 const GOOD: Pattern = Pattern(42);
