@@ -52,6 +52,12 @@ impl Handle {
 
 impl Segment {
     pub(crate) fn create(kind: SegmentKind, capacity: RingCapacity) -> Result<Self, UpgradeError> {
+        // Lengthening a file beyond this limit does not just fail: the kernel sends SIGXFSZ, which ends a process.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if limit.is_some_and(|limit| limit < segment_len(capacity) as u64) {
+            let source = rustix::io::Errno::FBIG.into();
+            return Err(UpgradeError::Io { what: "this process may not make files so long (RLIMIT_FSIZE)", source });
+        }
         match kind {
             SegmentKind::Sealed => sealed::create(capacity).map_err(|source| UpgradeError::Io {
                 what: "cannot create a sealed memfd (Linux 5.1 or newer)",
