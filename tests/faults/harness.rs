@@ -104,6 +104,11 @@ impl Fault<'_> {
     }
 }
 
+/// Says that a fault could not be tried here.
+pub fn skipped(name: &str, on: &str, why: &str) {
+    let _ = writeln!(std::io::stdout(), "fault name={name} on={on} skipped={}", why.replace(' ', "_"));
+}
+
 /// How many trials: `short`, unless the environment asks for `full` or another number.
 pub fn count(short: usize, full: usize) -> usize {
     match std::env::var("GENVM_FAULTS").as_deref() {
@@ -150,6 +155,15 @@ impl Random {
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
+    }
+
+    /// Mostly at once, sometimes about as long as ends poll, now and then long after they sleep.
+    pub fn any_pace(&mut self) {
+        match self.below(256) {
+            0 => self.pause(Duration::from_millis(1)),
+            1..32 => self.pause(Duration::from_micros(80)),
+            _ => {}
+        }
     }
 
     /// Waits for less than `most`, sleeping where that is exact enough.

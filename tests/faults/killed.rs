@@ -16,8 +16,8 @@ use crate::support::{directory, other_process};
 use crate::traffic::{CALL, Ended, Host, Kind, WAITS, connected, entered, hello, is_an_end, name_of, options, visit};
 use crate::{FACES, SCHEMES};
 
-const P99: Duration = Duration::from_millis(10);
-const MAX: Duration = Duration::from_millis(100);
+pub const P99: Duration = Duration::from_millis(10);
+pub const MAX: Duration = Duration::from_millis(100);
 /// The victim is killed within that time of its start to work; a wake-up, a scheduler slice and a thousand calls fit in.
 const LIFE: Duration = Duration::from_millis(3);
 /// Connecting and the upgrade take less.
@@ -145,7 +145,7 @@ fn host_killed(address: &str, face: Face, random: &mut Random) -> Duration {
 }
 
 /// Whether connecting may end like this when nobody listens any more, or somebody dies while it goes on.
-fn is_nobody_there(error: &ConnectError) -> bool {
+pub fn is_nobody_there(error: &ConnectError) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset};
     match error {
         ConnectError::Io { source, .. } => {

@@ -11,12 +11,21 @@ mod addresses;
 #[allow(unused_imports, unused_macros, reason = "its suite is run elsewhere")]
 mod body;
 mod descriptors;
+mod full;
 mod handshakes;
 mod harness;
 mod killed;
 mod lingering;
+mod memory;
+mod panics;
+#[path = "../protocol_support/mod.rs"]
+mod protocol_support;
+mod signals;
+mod soak;
+mod steps;
 mod stopped;
 mod traffic;
+mod wakeups;
 
 use body::{Face, support};
 
@@ -39,6 +48,12 @@ fn victim() {
         "host" => traffic::host(with),
         "limited" => descriptors::limited_host(with),
         "racer" => addresses::racer(with),
+        "full" => full::client(with),
+        "wakeful" => wakeups::host(with),
+        "step" => steps::client(with),
+        "step-host" => steps::host(with),
+        "no-room" => memory::no_room(with),
+        "limits" => memory::limits(with),
         other => panic!("no role {other}"),
     }
 }

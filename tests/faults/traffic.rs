@@ -15,6 +15,7 @@ use genvm_transport::{
 };
 
 use crate::body::{End, Face, Pattern, Sizes, runtime};
+use crate::harness::{Random, count};
 use crate::support::{Other, say};
 
 /// What a client and its host do; the client's first byte says it.
@@ -34,9 +35,14 @@ pub enum Kind {
     Idle = b'i' as isize,
     /// One call, and then an end in peace.
     Good = b'g' as isize,
+    /// Calls at any pace: either end pauses at random.
+    Paced = b'p' as isize,
+    /// Both write as much as fits and read when nothing fits: `exchange`.
+    Both = b'b' as isize,
 }
 
-const KINDS: [Kind; 7] = [Kind::Call, Kind::Up, Kind::UpDeaf, Kind::Down, Kind::DownDeaf, Kind::Idle, Kind::Good];
+const KINDS: [Kind; 9] =
+    [Kind::Call, Kind::Up, Kind::UpDeaf, Kind::Down, Kind::DownDeaf, Kind::Idle, Kind::Good, Kind::Paced, Kind::Both];
 
 impl Kind {
     fn of(byte: u8) -> Self {
@@ -88,6 +94,10 @@ pub fn visit(end: &mut End, kind: Kind, pattern: Pattern, bytes: &mut usize, led
             call(end, pattern, bytes)?;
         },
         Kind::Good => call(end, pattern, bytes),
+        Kind::Paced => loop {
+            call(end, pattern, bytes)?;
+        },
+        Kind::Both => exchange(end, pattern, pattern.reverse(), bytes),
         Kind::Up | Kind::UpDeaf => pour(end, pattern, ledger),
         Kind::Down => drain(end, pattern.reverse(), bytes),
         Kind::DownDeaf => park(),
@@ -98,7 +108,15 @@ pub fn visit(end: &mut End, kind: Kind, pattern: Pattern, bytes: &mut usize, led
 /// The host's part.
 pub fn serve(end: &mut End, kind: Kind, pattern: Pattern, bytes: &mut usize) -> io::Result<()> {
     match kind {
-        Kind::Call | Kind::Good => echo(end, pattern, bytes),
+        Kind::Call | Kind::Good => echo(end, pattern, bytes, || {}),
+        Kind::Paced => {
+            let mut random = Random(pattern.0);
+            echo(end, pattern, bytes, || random.any_pace())
+        }
+        Kind::Both => {
+            exchange(end, pattern.reverse(), pattern, bytes)?;
+            drain(end, pattern, &mut 0) // the client closes
+        }
         Kind::Up | Kind::Idle => drain(end, pattern, bytes),
         Kind::UpDeaf => park(),
         Kind::Down | Kind::DownDeaf => pour(end, pattern.reverse(), None),
@@ -115,8 +133,8 @@ pub fn call(end: &mut End, pattern: Pattern, bytes: &mut usize) -> io::Result<()
     Ok(())
 }
 
-/// Sends back what comes, until the end.
-fn echo(end: &mut End, pattern: Pattern, bytes: &mut usize) -> io::Result<()> {
+/// Sends back what comes, each time after a `pause`, until the end.
+fn echo(end: &mut End, pattern: Pattern, bytes: &mut usize, mut pause: impl FnMut()) -> io::Result<()> {
     let mut buffer = vec![0; 10_000];
     loop {
         let n = end.read(&mut buffer)?;
@@ -125,6 +143,7 @@ fn echo(end: &mut End, pattern: Pattern, bytes: &mut usize) -> io::Result<()> {
         }
         pattern.check(*bytes, &buffer[..n]);
         *bytes += n;
+        pause();
         end.write_all(&buffer[..n])?;
         end.flush()?;
     }
@@ -141,6 +160,55 @@ fn drain(end: &mut End, pattern: Pattern, bytes: &mut usize) -> io::Result<()> {
         pattern.check(*bytes, &buffer[..n]);
         *bytes += n;
     }
+}
+
+/// Writes and reads [`pieces`] so that neither waits for the other for ever: whatever does not go on within a moment makes way,
+/// which an async end does by dropping a future. Small pieces, down to a byte, among large ones; a slow reader now and then.
+fn exchange(end: &mut End, ours: Pattern, theirs: Pattern, bytes: &mut usize) -> io::Result<()> {
+    let (to_write, to_read) = (pieces(ours).sum::<usize>(), pieces(theirs).sum::<usize>());
+    let (mut sizes, mut random) = (pieces(ours), Random(ours.0));
+    let (mut written, mut buffer) = (0, vec![0; 3000]);
+    let mut piece = Vec::new();
+    while written < to_write || *bytes < to_read {
+        if written < to_write {
+            if piece.is_empty() {
+                piece = ours.bytes(written, sizes.next().expect("as many as were counted"));
+            }
+            match end.write_within(Duration::from_micros(1 + random.below(200)), &piece) {
+                Ok(n) => {
+                    piece.drain(..n);
+                    written += n;
+                }
+                Err(error) if error.kind() == ErrorKind::TimedOut => {}
+                Err(error) => return Err(error),
+            }
+            if written == to_write {
+                end.flush()?;
+            }
+        }
+        if *bytes < to_read {
+            let most = random.pick(&[1, 7, 300, 3000]);
+            match end.read_within(Duration::from_micros(1 + random.below(200)), &mut buffer[..most]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    theirs.check(*bytes, &buffer[..n]);
+                    *bytes += n;
+                }
+                Err(error) if error.kind() == ErrorKind::TimedOut => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if random.below(64) == 0 {
+            random.pause(Duration::from_micros(300));
+        }
+    }
+    Ok(())
+}
+
+/// The sizes of what goes one way in an [`exchange`].
+pub fn pieces(pattern: Pattern) -> impl Iterator<Item = usize> {
+    let mut sizes = Sizes::new(pattern.0);
+    (0..count(300, 10_000)).map(move |number| sizes.next(if number % 8 == 0 { 3000 } else { 100 }))
 }
 
 /// Writes without end, and enters in the ledger how much of it the peer has to get whatever happens next.
