@@ -57,14 +57,14 @@ impl Limit {
         let before = getrlimit(Resource::Nofile);
         // They are given out from below.
         let next = File::open("/dev/null").expect("one is free").as_raw_fd() as u64;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(next + count), ..before.clone() }).expect("setrlimit");
+        setrlimit(Resource::Nofile, Rlimit { current: Some(next + count), ..before }).expect("setrlimit");
         Self(before)
     }
 }
 
 impl Drop for Limit {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0.clone()).expect("setrlimit");
+        setrlimit(Resource::Nofile, self.0).expect("setrlimit");
     }
 }
 

@@ -132,7 +132,7 @@ fn a_crowd_that_says_nothing() {
     let alone = alone();
     let before = getrlimit(Resource::Nofile);
     // For the host as well, which inherits it.
-    setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before.clone() }).expect("setrlimit");
+    setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before }).expect("setrlimit");
     for scheme in SCHEMES {
         for face in FACES {
             let directory = directory();

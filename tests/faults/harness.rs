@@ -1,7 +1,7 @@
 //! What every fault is run by: counted trials under a watchdog, what is left behind, and one line of figures.
 //!
 //! ```text
-//! fault name=… on=… trials=N failures=N measured=N p50_us=N p99_us=N max_us=N allowed_us=P99/MAX|- left=none|… seed=N
+//! fault name=… on=… trials=N failures=N measured=N p50_us=N p99_us=N max_us=N allowed_us=P99/MAX|- left=none|… seconds=N seed=N
 //! ```
 //!
 //! `measured` trials had a time worth measuring; what it is the time of, the fault's documentation says.
@@ -57,7 +57,7 @@ impl Fault<'_> {
         let seed = seed();
         let done = Arc::new(AtomicUsize::new(0));
         let _watchdog = watchdog(format!("{} on {}, seed {seed}", self.name, self.on), done.clone());
-        let before = Belongings::now();
+        let (begun, before) = (Instant::now(), Belongings::now());
         let (mut times, mut failures) = (Vec::new(), 0);
         let mut world = None;
         for number in 0..trials {
@@ -76,10 +76,10 @@ impl Fault<'_> {
         drop(world);
         let left = Belongings::now().besides(&before);
         times.sort_unstable();
-        self.report(trials, failures, &times, &left, seed);
+        self.report(trials, failures, &times, &left, begun.elapsed(), seed);
     }
 
-    fn report(&self, trials: usize, failures: usize, times: &[Duration], left: &str, seed: u64) {
+    fn report(&self, trials: usize, failures: usize, times: &[Duration], left: &str, all: Duration, seed: u64) {
         let (p50, p99, max) = (percentile(times, 50), percentile(times, 99), percentile(times, 100));
         let micros = |time: Option<Duration>| time.map_or("-".into(), |time| time.as_micros().to_string());
         let allowed = self.allowed.map_or("-".into(), |(p99, max)| format!("{}/{}", p99.as_micros(), max.as_micros()));
@@ -87,13 +87,14 @@ impl Fault<'_> {
         let _ = writeln!(
             std::io::stdout(),
             "fault name={} on={} trials={trials} failures={failures} measured={} p50_us={} p99_us={} max_us={} \
-             allowed_us={allowed} left={left} seed={seed}",
+             allowed_us={allowed} left={left} seconds={:.1} seed={seed}",
             self.name,
             self.on,
             times.len(),
             micros(p50),
             micros(p99),
             micros(max),
+            all.as_secs_f64(),
         );
         assert_eq!(failures, 0, "{} on {}: trials failed", self.name, self.on);
         assert_eq!(left, "none", "{} on {}: something is left", self.name, self.on);

@@ -40,7 +40,7 @@ fn connections_and_calls_without_end() {
         for face in FACES {
             let directory = directory();
             let address = format!("{scheme}://{}/s", directory.path().display());
-            let trials = count(40, 50_000);
+            let trials = count(20, 50_000);
             let setup = || {
                 let mut host = other_process("victim", &format!("wakeful {address} {} 1", name_of(face)));
                 host.wait_for("listening");

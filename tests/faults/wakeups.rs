@@ -44,7 +44,7 @@ fn no_wake_up_is_lost() {
                 (ends, hosts)
             };
             alone.fault("wakeups", format!("{scheme},both,{}", name_of(face))).run(
-                count(6, 25_000),
+                count(3, 25_000),
                 setup,
                 |(ends, _), random| {
                     let place = random.below(ends.len() as u64) as usize;
