@@ -163,7 +163,7 @@ fn starved(host: &mut Other, address: &str, face: Face, spare: u64) -> Option<Du
 }
 
 /// What the kernel says the process has used.
-fn processor_time(process: &Other) -> Duration {
+pub fn processor_time(process: &Other) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.child.id())).expect("it lives");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
     let ticks: u64 = [11, 12].iter().map(|&field: &usize| fields[field].parse::<u64>().expect("ticks")).sum();

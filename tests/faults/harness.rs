@@ -45,7 +45,7 @@ impl Fault<'_> {
         self
     }
 
-    /// Runs `trial` so often, in a world made by `setup`, a new one after each failure. A trial fails by panicking; it returns
+    /// Runs `trial` so often, in a world made by `setup`, a new one after each failure, of which ten are enough. A trial fails by panicking; it returns
     /// how long what it waited for took, if there is something to be measured. Afterwards everything has to be as before.
     pub fn run<W>(
         self,
@@ -58,9 +58,11 @@ impl Fault<'_> {
         let done = Arc::new(AtomicUsize::new(0));
         let _watchdog = watchdog(format!("{} on {}, seed {seed}", self.name, self.on), done.clone());
         let (begun, before) = (Instant::now(), Belongings::now());
-        let (mut times, mut failures) = (Vec::new(), 0);
+        let (mut times, mut failures, mut tried) = (Vec::new(), 0, 0);
         let mut world = None;
-        for number in 0..trials {
+        while tried < trials && failures < ENOUGH {
+            let number = tried;
+            tried += 1;
             let mut random = Random(scramble(seed ^ number as u64));
             let mut once = || trial(world.get_or_insert_with(&setup), &mut random);
             match catch_unwind(AssertUnwindSafe(&mut once)) {
@@ -76,7 +78,7 @@ impl Fault<'_> {
         drop(world);
         let left = Belongings::now().besides(&before);
         times.sort_unstable();
-        self.report(trials, failures, &times, &left, begun.elapsed(), seed);
+        self.report(tried, failures, &times, &left, begun.elapsed(), seed);
     }
 
     fn report(&self, trials: usize, failures: usize, times: &[Duration], left: &str, all: Duration, seed: u64) {
@@ -246,4 +248,6 @@ fn watchdog(what: String, done: Arc<AtomicUsize>) -> mpsc::Sender<()> {
     alive
 }
 
+/// Failures that say enough.
+const ENOUGH: usize = 10;
 const LONGEST_TRIAL: Duration = Duration::from_secs(60);

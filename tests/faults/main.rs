@@ -14,6 +14,9 @@ mod descriptors;
 mod full;
 mod handshakes;
 mod harness;
+#[path = "../hostile_peer/peer.rs"]
+#[allow(dead_code, reason = "its lies are told elsewhere")]
+mod hostile;
 mod killed;
 mod lingering;
 mod memory;
@@ -24,6 +27,7 @@ mod signals;
 mod soak;
 mod steps;
 mod stopped;
+mod storm;
 mod traffic;
 mod wakeups;
 
@@ -50,6 +54,7 @@ fn victim() {
         "racer" => addresses::racer(with),
         "full" => full::client(with),
         "wakeful" => wakeups::host(with),
+        "small-host" => storm::host(with),
         "step" => steps::client(with),
         "step-host" => steps::host(with),
         "no-room" => memory::no_room(with),
