@@ -112,9 +112,9 @@ mod tests {
     fn a_stream_that_panicked_is_gone_and_can_be_closed() {
         let directory = tempfile::tempdir().unwrap();
         let address = format!("unix://{}", directory.path().join("s").display());
-        let listener = crate::listen(&address, &Default::default()).unwrap();
+        let listener = crate::connection::listen(&address, &Default::default()).unwrap();
         let peer = std::thread::spawn(move || listener.accept().unwrap().read(&mut [0]).unwrap());
-        let handle = STREAMS.add(crate::connect(&address, &Default::default()).unwrap());
+        let handle = STREAMS.add(crate::connection::connect(&address, &Default::default()).unwrap());
         assert_eq!(guarded(|| STREAMS.with(handle, |_| panic!("half-way"))), genvm_status::GENVM_PANIC);
         assert_eq!(guarded(|| STREAMS.with(handle, |_| Ok(()))), genvm_status::GENVM_NO_HANDLE);
         assert_eq!(peer.join().unwrap(), 0); // the panic closed it

@@ -83,7 +83,7 @@ pub unsafe extern "C" fn genvm_connect(address: *const c_char, stream: *mut genv
     guarded(|| {
         // SAFETY: this function's own conditions.
         let (address, stream) = unsafe { (text(address)?, out(stream)?) };
-        let connected = crate::connect(address, &ConnectOptions::default())?;
+        let connected = crate::connection::connect(address, &ConnectOptions::default())?;
         // SAFETY: `out` has checked it.
         unsafe { stream.write(STREAMS.add(connected)) };
         Ok(())
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn genvm_listen(address: *const c_char, listener: *mut gen
     guarded(|| {
         // SAFETY: this function's own conditions.
         let (address, listener) = unsafe { (text(address)?, out(listener)?) };
-        let listening = crate::listen(address, &ListenOptions::default())?;
+        let listening = crate::connection::listen(address, &ListenOptions::default())?;
         // SAFETY: `out` has checked it.
         unsafe { listener.write(LISTENERS.add(listening)) };
         Ok(())

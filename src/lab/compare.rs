@@ -287,8 +287,8 @@ fn traces(cells: &[Cell], file: Option<&Path>, directory: &Path) -> Result<HashM
             && !traces.contains_key(name)
         {
             let sample = match &given {
-                Some(given) if given.name == *name => given.sample(SAMPLED_EXECUTIONS, SAMPLED_CALLS),
-                _ => Trace::built_in(name)?.sample(SAMPLED_EXECUTIONS, SAMPLED_CALLS),
+                Some(given) if given.name == *name => given.measured(),
+                _ => Trace::built_in(name)?.measured(),
             };
             let directory = directory.join(format!("trace-{}", traces.len()));
             std::fs::create_dir(&directory)?;
@@ -398,8 +398,5 @@ fn ways(args: &CompareArgs) -> Vec<Way> {
     ways
 }
 
-/// Few enough for the slowest way to play each of them in every round: in a tenth of a second or so.
-const SAMPLED_EXECUTIONS: usize = 8;
-const SAMPLED_CALLS: usize = 300;
 /// Bytes of a ring for each request in flight, so that sending never waits for room: 62, their header, and the rest of their line.
 const ROOM_IN_FLIGHT: u32 = 128;

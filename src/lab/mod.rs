@@ -9,8 +9,9 @@
 //! | `calls`, `player` | plays executions through a `HostClient`, with or without a cache of pages |
 //! | `model` | what storage must contain, independently of `HostState` |
 //! | `serving` | what the connections of a host get |
+//! | `line` | how it reaches its host |
 //! | `workload` | what GenVM does, step by step |
-//! | `rival` | what transports are compared with: GenVM's present client, HTTP |
+//! | `rival` | what transports are compared with: GenVM's present client, HTTP, other people's IPC |
 //! | `floor` | what two cores can do at best: pass a line, copy bytes |
 //! | `stats` | medians, and histograms that travel between processes |
 //! | `process` | CPU time, affinity, and children that do not outlive us |
@@ -19,6 +20,7 @@
 //! | `worker` | the two measured processes |
 //! | `visit` | all ways in one situation, taking turns |
 //! | `rows` | from slices to rows, by distance of the cores |
+//! | `interval`, `baseline` | how sure a median is; whether a build is slower than a recorded one |
 //! | `compare` | the verb: rounds of visits |
 //! | `show`, `table` | rows for programs and for people |
 //! | `bench` | the doorway of the suites in `benches/` |
@@ -37,6 +39,7 @@ mod data;
 mod floor;
 mod host;
 mod interval;
+mod line;
 mod machine;
 mod matrix;
 mod model;

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::floor::Floor;
 use super::interval::Interval;
+use super::line::Executed;
 use super::matrix::{Cell, Distance, Way, Workload};
 use super::process::{Ticks, Usage};
 use super::slice::Slice;
 use super::stats::{Buckets, Latencies, median};
-use super::workload::Executed;
 
 /// A slice of a cell, and what the machine was like meanwhile.
 #[derive(Debug, Clone)]

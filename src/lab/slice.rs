@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
+use super::line::Executed;
 use super::process::Usage;
 use super::stats::{Buckets, Latencies, clock_cost};
-use super::workload::{Executed, Work};
+use super::workload::Work;
 
 /// What the GenVM side measured in one go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -8,13 +8,14 @@ use std::sync::mpsc::{self, Receiver};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
+use super::line::Line;
 use super::matrix::{Situation, Way, Workload};
 use super::process::{Usage, pin, tell};
 use super::rival;
 use super::serving::{Service, World, serve_all};
 use super::slice;
 use super::trace::Trace;
-use super::workload::{Connecting, Executions, Line, Ping, Pipelined, Single, Work, prepare};
+use super::workload::{Connecting, Executions, Ping, Pipelined, Single, Work, prepare};
 use crate::{ConnectOptions, ListenOptions, Listener, listen};
 
 /// What both processes have to know.

@@ -2,23 +2,20 @@
 //! step, and what that took, is not decided here.
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
 
 use super::calls::Calls;
 use super::data;
-use super::matrix::{Transport, Workload};
+use super::line::{Beside, Client, Executed, Line, Storage, Stream};
+use super::matrix::Workload;
 use super::model::Model;
 use super::player::{MODE, Player};
-use super::process::thread_time;
-use super::rival::{self, genvm::GenvmStream};
 use super::stats::Latencies;
 use super::trace::Trace;
 use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
-use crate::storage::{CacheOptions, PageCache, PageSize, WriteMode};
-use crate::{BlockingStream, ConnectOptions, TransportKind, connect};
+use crate::storage::PageCache;
 
 /// Calls of one kind, on a connection of their own or several after one another.
 pub(super) trait Work: Send {
@@ -52,121 +49,6 @@ pub(super) trait Work: Send {
     /// What the steps since the last time did beside calling.
     fn beside(&mut self) -> Beside {
         std::mem::take(&mut self.line().beside)
-    }
-}
-
-/// What belongs to a step, but to no call.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Beside {
-    /// CPU time of thinking.
-    pub(super) thinking: Duration,
-    /// Time of connecting in front of an execution.
-    pub(super) connecting: Duration,
-    pub(super) executions: Vec<Executed>,
-}
-
-/// A whole execution.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Executed {
-    /// By its place in the trace.
-    pub(super) number: usize,
-    /// Connecting included.
-    pub(super) ns: f64,
-    /// What came to the host, of however many that were made.
-    pub(super) calls: u64,
-}
-
-/// How to reach the host, and how long to think between calls.
-#[derive(Debug, Clone)]
-pub(super) struct Line {
-    transport: Transport,
-    address: String,
-    options: ConnectOptions,
-    think: Duration,
-    /// Bytes of each ring between the two processes; 0 if they have none.
-    ring: usize,
-    /// What executions have in front of their client.
-    cache: Option<CacheOptions>,
-    beside: Beside,
-}
-
-type Stream = Box<dyn BlockingStream>;
-type Client = HostClient<Stream>;
-type Storage = PageCache<Stream>;
-
-impl Line {
-    pub(super) fn new(
-        transport: Transport,
-        address: String,
-        options: ConnectOptions,
-        think: Duration,
-        ring: usize,
-    ) -> Self {
-        Self { transport, address, options, think, ring: ring.min(LAP), cache: None, beside: Beside::default() }
-    }
-
-    /// The same with a cache in front of the client of executions, of pages of so many bytes, if there is to be one.
-    pub(super) fn cached(self, page: Option<u32>) -> Result<Self> {
-        let options = |page| {
-            let page = PageSize::new(page).context("no page has that size")?;
-            Ok::<_, anyhow::Error>(CacheOptions::default().with_page_size(page).with_writes(WriteMode::Deferred))
-        };
-        Ok(Self { cache: page.map(options).transpose()?, ..self })
-    }
-
-    fn stream(&self) -> Result<Stream> {
-        Ok(match self.transport {
-            Transport::Genvm => Box::new(GenvmStream::new(self.connect(TransportKind::Unix)?)),
-            Transport::Uds => self.connect(TransportKind::Unix)?,
-            Transport::Shm => self.connect(TransportKind::Shm)?,
-            Transport::ShmNamed => self.connect(TransportKind::ShmNamed)?,
-            Transport::Tcp => self.connect(TransportKind::Tcp)?,
-            rival => rival::connect(rival, &self.address, &self.options.stream)?,
-        })
-    }
-
-    /// A stream that is what its row will say.
-    fn connect(&self, expected: TransportKind) -> Result<Stream> {
-        let stream = connect(&self.address, &self.options)?;
-        ensure!(stream.kind() == expected, "{} was reached over {}", self.address, stream.kind());
-        Ok(stream)
-    }
-
-    fn client(&self) -> Result<Client> {
-        Ok(HostClient::new(self.stream()?))
-    }
-
-    /// A client of the first account with the cache in front of it.
-    fn storage(&self) -> Result<Storage> {
-        let options = self.cache.clone().context("no cache was asked for")?;
-        Ok(PageCache::new(self.client()?, data::account(0), options))
-    }
-
-    /// GenVM computes.
-    #[inline]
-    fn think(&mut self) {
-        if !self.think.is_zero() {
-            let (started, before) = (Instant::now(), thread_time());
-            while started.elapsed() < self.think {
-                std::hint::spin_loop();
-            }
-            self.beside.thinking += thread_time().saturating_sub(before);
-        }
-    }
-
-    /// Thinks, then calls.
-    #[inline]
-    fn call(&mut self, latencies: Option<&mut Latencies>, call: impl FnOnce(&Self) -> Result<()>) -> Result<u64> {
-        self.think();
-        match latencies {
-            None => call(self)?,
-            Some(latencies) => {
-                let before = Instant::now();
-                call(self)?;
-                latencies.record(before.elapsed());
-            }
-        }
-        Ok(1)
     }
 }
 
@@ -528,7 +410,5 @@ impl Work for Executions<'_> {
 const SLOTS: usize = 16;
 /// What `connect` reads.
 const FIRST_READ: usize = 32;
-/// Of larger rings only this much is touched beforehand.
-const LAP: usize = 16 << 20;
 /// Fits into any ring and into any socket's buffer, so that sending it never waits for the echo to be read.
 const BURST: usize = 2 << 10;
