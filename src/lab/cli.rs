@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{compare, host, record, replay, study, worker};
+use super::{compare, doctor, host, record, replay, study, worker};
 
 /// Compares transports between GenVM and its host, on recorded executions, between real processes.
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ struct Cli {
 enum Verb {
     /// Measure ways to reach a host against each other and against the floor, in one table
     Compare(Box<compare::CompareArgs>),
+    /// Say what on this machine will disturb a measurement, and whether all that the transports need works
+    Doctor(doctor::DoctorArgs),
     /// Serve an in-memory host until interrupted
     Host(host::HostArgs),
     /// Play recorded executions against any host, ours or a foreign one
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
             compare::Ended::Slower => ExitCode::from(3),
             compare::Ended::Interrupted => ExitCode::from(130),
         }),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Host(args) => host::run(args).map(success),
         Verb::Replay(args) => replay::run(args).map(success),
         Verb::Record(args) => record::run(args),

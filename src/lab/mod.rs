@@ -27,6 +27,7 @@
 //! | `study` | one design question each, by itself |
 //! | `record` | the verb that makes a directory of results |
 //! | `host`, `replay` | the verbs for other people's programs |
+//! | `doctor` | the verb that says what disturbs a measurement here, and what does not work |
 //! | `machine` | where the numbers come from |
 
 mod baseline;
@@ -36,6 +37,7 @@ mod calls;
 pub mod cli;
 mod compare;
 mod data;
+mod doctor;
 mod floor;
 mod host;
 mod interval;

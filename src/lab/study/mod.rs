@@ -10,7 +10,8 @@ mod doorbell;
 mod idle;
 mod walk;
 
-pub(super) use doorbell::pair::{FarArgs, far, near};
+pub(super) use doorbell::memory::{Page, two_pages};
+pub(super) use doorbell::pair::{FarArgs, far, near, receive, send};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Study {

@@ -16,7 +16,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::futex;
 
 /// Zeroed memory without a name: two [`Page`]s.
-pub(super) fn two_pages() -> io::Result<OwnedFd> {
+pub(in crate::lab) fn two_pages() -> io::Result<OwnedFd> {
     let memory = memfd_create("transport-lab", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     ftruncate(&memory, 2 * PAGE as u64)?;
     Ok(memory)
@@ -24,7 +24,7 @@ pub(super) fn two_pages() -> io::Result<OwnedFd> {
 
 /// A mapped page. Nobody resizes the memory behind it: only the two processes of a cell have it.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(in crate::lab) struct Page {
     base: NonNull<u8>,
     writable: bool,
 }
@@ -34,7 +34,7 @@ unsafe impl Sync for Page {}
 
 impl Page {
     /// Maps page `number` of what [`two_pages`] made.
-    pub(super) fn map(memory: impl AsFd, number: u64, writable: bool) -> io::Result<Self> {
+    pub(in crate::lab) fn map(memory: impl AsFd, number: u64, writable: bool) -> io::Result<Self> {
         assert!(number < 2, "page {number} of two");
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing of ours.
@@ -43,24 +43,24 @@ impl Page {
         Ok(Self { base, writable })
     }
 
-    pub(super) fn load(&self, word: usize) -> u32 {
+    pub(in crate::lab) fn load(&self, word: usize) -> u32 {
         self.word(word).load(Ordering::SeqCst)
     }
 
-    pub(super) fn store(&self, word: usize, value: u32) {
+    pub(in crate::lab) fn store(&self, word: usize, value: u32) {
         assert!(self.writable, "store into the peer's page");
         self.word(word).store(value, Ordering::SeqCst);
     }
 
     /// Sleeps while the first word is `seen`, until woken, at most for `timeout`: `FUTEX_WAIT`. Needs to read the page only.
-    pub(super) fn sleep(&self, seen: u32, timeout: Option<Duration>) -> rustix::io::Result<()> {
+    pub(in crate::lab) fn sleep(&self, seen: u32, timeout: Option<Duration>) -> rustix::io::Result<()> {
         let timeout = timeout.map(|time| futex::Timespec::try_from(time).map_err(|_| Errno::INVAL)).transpose()?;
         // Not PRIVATE: the kernel finds the sleeper by the page of the memfd, whatever each process maps it as.
         futex::wait(self.word(0), futex::Flags::empty(), seen, timeout.as_ref())
     }
 
     /// Wakes who sleeps there and says how many did: `FUTEX_WAKE`. Needs to read the page only.
-    pub(super) fn wake(&self) -> rustix::io::Result<usize> {
+    pub(in crate::lab) fn wake(&self) -> rustix::io::Result<usize> {
         futex::wake(self.word(0), futex::Flags::empty(), 1)
     }
 

@@ -33,7 +33,7 @@ use crate::lab::stats::{Latencies, median, shuffled};
 
 mod armed;
 mod bells;
-mod memory;
+pub(super) mod memory;
 pub(super) mod pair;
 mod table;
 

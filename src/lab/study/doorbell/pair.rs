@@ -305,7 +305,7 @@ pub(in crate::lab) fn far(args: &FarArgs) -> Result<()> {
     Ok(())
 }
 
-fn send(control: &UnixStream, descriptors: &[OwnedFd]) -> Result<()> {
+pub(in crate::lab) fn send(control: &UnixStream, descriptors: &[OwnedFd]) -> Result<()> {
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
@@ -314,7 +314,7 @@ fn send(control: &UnixStream, descriptors: &[OwnedFd]) -> Result<()> {
     Ok(())
 }
 
-fn receive(control: &UnixStream) -> Result<Vec<OwnedFd>> {
+pub(in crate::lab) fn receive(control: &UnixStream) -> Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
