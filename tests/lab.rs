@@ -484,7 +484,7 @@ fn unknown_names_list_the_known_ones() {
         (&["compare", "--placements", "left"], 2, "split, same, free"),
         (&["compare", "--workloads", "jump:3"], 2, "read:BYTES, write:BYTES, ping:BYTES, connect, trace:dynarray_read"),
         (&["compare", "--formats", "x"], 2, "--format"),
-        (&["compare", "--format", "xml"], 2, "table, markdown, csv, json"),
+        (&["compare", "--format", "xml"], 2, "table, wide, markdown, csv, json"),
         (&["compare", "--ring-kib", "5"], 2, "a power of two from 4"),
         (&["compare", "--placements", "same", "--workloads", "write:1", "--in-flight", "2"], 1, "read:BYTES"),
         (&["compare", "--placements", "same", "--in-flight", "256", "--ring-kib", "16"], 1, "a ring of 32 KiB"),

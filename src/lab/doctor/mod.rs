@@ -138,7 +138,7 @@ fn section(f: &mut fmt::Formatter<'_>, title: &str, findings: &[Finding]) -> fmt
                 Level::Problem => "problem",
             };
             let (level, what) = if number == 0 { (level, *what) } else { ("", "") };
-            writeln!(f, "{level:7}  {what:15}  {line}")?;
+            writeln!(f, "{level:7}  {what:16}  {line}")?;
         }
     }
     Ok(())
@@ -166,7 +166,7 @@ fn read(path: &str) -> Option<String> {
 }
 
 const WIDTH: usize = 80;
-const INDENT: usize = 7 + 2 + 15 + 2;
+const INDENT: usize = 7 + 2 + 16 + 2;
 
 #[cfg(test)]
 mod tests {
