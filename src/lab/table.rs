@@ -44,7 +44,7 @@ pub(super) fn render(report: &Report, style: Style) -> String {
             let _ = writeln!(out, "{gap}{}\n", table(&block, style));
         }
     }
-    legend(report, left_out, &mut out);
+    legend(report, style, left_out, &mut out);
     out
 }
 
@@ -164,24 +164,25 @@ fn way(row: &Row, rows: &[&Row]) -> String {
     text
 }
 
-fn legend(report: &Report, left_out: usize, out: &mut String) {
+fn legend(report: &Report, style: Style, left_out: usize, out: &mut String) {
     let _ = writeln!(
         out,
-        "Times are of one call and its answer between two processes. p50 to p99.9 include {:.0} ns for the clock, which\n\
-         ratios leave out; mean is over calls timed in batches. cpu and switches are those of both processes, a call.\n\
-         × floor: against one cache line bounced between the same two cores, right before and right after.\n\
-         × uds: against the Unix socket that sleeps (park), as today, at the same distance in the same round.\n\
-         ±: no further from it are the bounds of 95 of 100 medians, drawn over rounds and slices (bootstrap).",
+        "Times are of one call and its answer between two processes. p50 to p99.9\n\
+         include {:.0} ns for the clock, which ratios leave out. cpu: of both processes,\n\
+         a call. × floor: to a cache line that bounces between the same two cores,\n\
+         right before and right after. × uds: to the Unix socket that sleeps (park), as\n\
+         today, at the same distance in the same round. ±: no further away are the\n\
+         bounds of 95 of 100 medians, drawn over rounds and slices (bootstrap).",
         report.timer_ns,
     );
+    if style != Style::Plain {
+        let _ = writeln!(out, "mean: of calls timed in batches. switches: of both processes, a call.");
+    }
     if report.rows.iter().any(|row| row.ratio_copy_floor.is_some() && has_floor(&row.cell.situation)) {
-        let _ = writeln!(
-            out,
-            "× copy: against copying the bytes into shared memory on one core and out of it on the other."
-        );
+        let _ = writeln!(out, "× copy: to copying the bytes into shared memory on one core, out on the other.");
     }
     if report.rows.iter().any(|row| row.cell.way.cache.is_some() && row.execution_calls.is_some()) {
-        let _ = writeln!(out, "execution: a whole one, connecting included; calls: those of it that came to the host.");
+        let _ = writeln!(out, "execution: a whole one, connecting included. calls: what of it came to the host.");
     }
     let slices: usize = report.rows.iter().map(|row| row.slices).sum();
     let cells = report.rows.chunk_by(|a, b| a.cell == b.cell);
@@ -193,7 +194,8 @@ fn legend(report: &Report, left_out: usize, out: &mut String) {
         let percent = WORTH_SHOWING * 100.0;
         let _ = writeln!(
             out,
-            "Not shown, with under {percent:.0} % of the slices of their workload and placement: {left_out} tables; --json has them."
+            "Not shown, with under {percent:.0} % of the slices of their workload and placement:\n\
+             {left_out} tables; --json has them."
         );
     }
     let _ =
@@ -294,7 +296,7 @@ mod tests {
         );
         assert!(shown.contains("FAILED in 1 of 1 rounds: shm spin: read:32, a core each: gone"), "{shown}");
         let shown = render(near.clone().chain(few.clone()).collect(), Style::Markdown);
-        assert!(!shown.contains("far cores") && shown.contains("placement: 1 tables; --json has them."), "{shown}");
+        assert!(!shown.contains("far cores") && shown.contains("placement:\n1 tables; --json has them."), "{shown}");
         let shown = render(vec![sample(0, 0, 1000, [70.0, 400.0])], Style::Plain);
         assert!(shown.contains("NOT MEASURED, the cores moved every time: uds park: read:32"), "{shown}");
         assert!(shown.starts_with("read:32, a core each (slices a way: 0)"), "what failed is shown: {shown}");
