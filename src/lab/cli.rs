@@ -41,7 +41,7 @@ enum Verb {
     GuardSocket(host::GuardArgs),
 }
 
-/// Runs the verb that the command line names. 0: done; 1: it failed, or something that was measured did; 2: wrong usage;
+/// Runs the verb that the command line names. 0: done; 1: it failed, or something that was measured or tried out did; 2: wrong usage;
 /// 3: slower than the baseline; 130: interrupted.
 pub fn main() -> ExitCode {
     let success = |()| ExitCode::SUCCESS;

@@ -278,7 +278,7 @@ fn call(transport: Transport, expected: TransportKind) -> Result<String> {
             TransportKind::Shm | TransportKind::ShmNamed => "upgraded, then a",
             _ => "a",
         };
-        Ok(format!("{how} storage_read was answered, with both ends asleep in between"))
+        Ok(format!("{how} storage_read was answered; both ends sleep while they wait"))
     })
 }
 

@@ -166,6 +166,7 @@ fn read(path: &str) -> Option<String> {
 }
 
 const WIDTH: usize = 80;
+/// The columns of the level and of what was looked at.
 const INDENT: usize = 7 + 2 + 16 + 2;
 
 #[cfg(test)]
@@ -192,8 +193,8 @@ mod tests {
         };
         let text = diagnosis.to_string();
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH && line == line.trim_end()), "{text}");
-        assert!(text.contains("ok       cores            0 to 7\nnote     clock            slow slow"), "{text}");
-        assert!(text.contains("\n                          → wind it up wind"), "{text}");
+        assert!(text.contains("ok       cores             0 to 7\nnote     clock             slow slow"), "{text}");
+        assert!(text.contains("\n                           → wind it up wind"), "{text}");
         assert!(text.ends_with("Does not work here: 1 of 1 mechanisms; problems: 1, notes: 1.\n"), "{text}");
     }
 }

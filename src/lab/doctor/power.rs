@@ -69,10 +69,15 @@ fn halting(driver: Option<&str>, polls_ns: Option<&str>) -> Finding {
             ),
         )
     } else {
+        let polling = if driver == Some("haltpoll") {
+            "echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns has it poll first"
+        } else {
+            "idle=poll on the kernel's command line keeps cores awake"
+        };
         Finding::note(
             "idle cores",
             "a core without work halts at once, and the hypervisor has to start it again",
-            "numbers of sleeping ends are numbers of this hypervisor; idle=poll on the kernel's command line keeps cores awake",
+            format!("numbers of sleeping ends are numbers of this hypervisor; {polling}"),
         )
     }
 }
@@ -149,6 +154,8 @@ mod tests {
             assert!(halting(Some("haltpoll"), broken).seen.contains("halts at once"), "{broken:?}");
         }
         assert!(halting(None, Some("200000")).seen.contains("halts at once"));
+        let advice = |driver| halting(driver, Some("0")).advice.unwrap();
+        assert!(advice(Some("haltpoll")).contains("guest_halt_poll_ns") && advice(None).contains("idle=poll"));
 
         let state = |name: &str, latency, disabled| (name.to_owned(), latency, disabled);
         let states = [state("POLL", Some(0), false), state("C6", Some(133), true), state("C1", Some(2), false)];

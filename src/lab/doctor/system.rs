@@ -53,7 +53,7 @@ fn mitigations(told: &[(String, String)]) -> Finding {
         .collect();
     match (told.len(), parts.is_empty()) {
         (0, _) => Finding::ok("mitigations", "the system does not say"),
-        (all, true) => Finding::ok("mitigations", format!("none in force; {all} vulnerabilities known")),
+        (all, true) => Finding::ok("mitigations", format!("none in force; vulnerabilities known: {all}")),
         _ => Finding::ok(
             "mitigations",
             format!("{} (system calls cost more with them, sockets therefore too)", parts.join("; ")),
@@ -89,7 +89,7 @@ mod tests {
         .map(|(name, text)| (name.to_owned(), text.to_owned()));
         let seen = mitigations(&told).seen;
         assert!(seen.starts_with("in force: retbleed, spectre_v1; left open: spec_store_bypass ("), "{seen}");
-        assert_eq!(mitigations(&told[..1]).seen, "none in force; 1 vulnerabilities known");
+        assert_eq!(mitigations(&told[..1]).seen, "none in force; vulnerabilities known: 1");
         assert_eq!(mitigations(&[]).seen, "the system does not say");
     }
 
