@@ -77,7 +77,7 @@ fn a_table_for_people_and_every_field_for_programs() {
 #[test]
 fn what_does_not_work_is_an_exit_code() {
     let _watchdog = watchdog("what_does_not_work_is_an_exit_code");
-    // A segment is larger than the files of a kilobyte that are left to it; what makes none still works.
+    // A segment is larger than a file of one block, which is all that is left to it; what makes none still works.
     let limited = format!("ulimit -f 1 && exec '{}' doctor --format json", env!("CARGO_BIN_EXE_transport-lab"));
     let (code, json) = doctor(Command::new("sh").args(["-c", &limited]));
     assert_eq!(code, Some(1), "{json}");
