@@ -11,7 +11,7 @@
 //! | `watch` | a second of this machine: other programs, stolen time, probes of the distance |
 //! | `limits` | quotas of the control group, room and limits for segments and descriptors |
 //! | `system` | build, virtual machine, mitigations, huge pages |
-//! | `mechanisms` | what is tried out |
+//! | `mechanisms`, `attempts` | what the transports need, and how it is tried out |
 
 use std::fmt;
 use std::fs;
@@ -25,6 +25,7 @@ use super::machine::Machine;
 use super::process::cores as usable_cores;
 use super::show::say;
 
+mod attempts;
 mod cores;
 mod limits;
 mod mechanisms;
