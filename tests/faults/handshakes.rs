@@ -13,7 +13,7 @@ use genvm_transport::ConnectError;
 use genvm_transport::error::UpgradeError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::harness::{alone, count};
+use crate::harness::{alone, amount, count};
 use crate::support::{Other, directory, other_process};
 use crate::traffic::{connected, good_client, name_of, options};
 use crate::{FACES, SCHEMES};
@@ -141,7 +141,7 @@ fn a_crowd_that_says_nothing() {
             let setup = || {
                 let mut host = other_process("victim", &format!("host {address} {}", name_of(face)));
                 host.wait_for("listening");
-                let pending: Vec<_> = (0..count(100, 1000))
+                let pending: Vec<_> = (0..amount(100, 1000))
                     .map(|number| cut_off(&path, number % 3, Then::Silence).expect("it stays"))
                     .collect();
                 // The first one finds the host at accepting all of them.

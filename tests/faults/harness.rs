@@ -121,6 +121,11 @@ pub fn count(short: usize, full: usize) -> usize {
     }
 }
 
+/// How much of something each trial takes: as in a short run, unless it is a full one.
+pub fn amount(short: usize, full: usize) -> usize {
+    if is_full() { full } else { short }
+}
+
 fn is_full() -> bool {
     std::env::var("GENVM_FAULTS").as_deref() == Ok("full")
 }

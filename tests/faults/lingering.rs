@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::body::{Face, Pattern};
-use crate::harness::{alone, count};
+use crate::harness::{alone, amount, count};
 use crate::support::{directory, other_process, say};
 use crate::traffic::{Host, Kind, WAITS, connected, face_of, hello, is_an_end, name_of, options, visit};
 use crate::{FACES, SCHEMES};
@@ -23,7 +23,7 @@ const RESIDENT: usize = 512 << 20;
 fn killed_with_much_memory() {
     for scheme in SCHEMES {
         // Half a gigabyte takes its time: one face will do unless it is a full run.
-        let faces = &FACES[..count(1, 2).min(2)];
+        let faces = &FACES[..amount(1, 2)];
         client_killed("killed_resident", "resident", (scheme, faces), count(1, 50));
         host_killed("killed_resident", "resident-host", (scheme, faces), count(1, 50));
     }

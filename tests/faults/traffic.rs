@@ -15,7 +15,7 @@ use genvm_transport::{
 };
 
 use crate::body::{End, Face, Pattern, Sizes, runtime};
-use crate::harness::{Random, count};
+use crate::harness::{Random, amount};
 use crate::support::{Other, say};
 
 /// What a client and its host do; the client's first byte says it.
@@ -208,7 +208,7 @@ fn exchange(end: &mut End, ours: Pattern, theirs: Pattern, bytes: &mut usize) ->
 /// The sizes of what goes one way in an [`exchange`].
 pub fn pieces(pattern: Pattern) -> impl Iterator<Item = usize> {
     let mut sizes = Sizes::new(pattern.0);
-    (0..count(300, 10_000)).map(move |number| sizes.next(if number % 8 == 0 { 3000 } else { 100 }))
+    (0..amount(300, 10_000)).map(move |number| sizes.next(if number % 8 == 0 { 3000 } else { 100 }))
 }
 
 /// Writes without end, and enters in the ledger how much of it the peer has to get whatever happens next.
