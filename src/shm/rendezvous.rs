@@ -167,9 +167,9 @@ fn agree(
     let (mine, memory) = (ours.segment.memory, Arc::new(memory));
     let producer = Producer::new(mine.clone(), memory.clone(), ours.greeting.capacity, ours.greeting.start);
     let consumer = Consumer::new(mine.clone(), memory.clone(), theirs.capacity, theirs.start);
-    #[allow(unused_mut, reason = "named segments add their events")]
     let life = Life::of(peer).map_err(|source| UpgradeError::Io { what: "cannot watch the peer's process", source })?;
     let socket = io.socket().map_err(|source| UpgradeError::Io { what: "cannot set the socket up", source })?;
+    #[allow(unused_mut, reason = "named segments add their events")]
     let mut bell = Doorbell::new(socket, life, (mine.clone(), memory.clone()), !theirs.never_sleeps);
     #[cfg(feature = "shm-named")]
     if let Some(event) = ours.event {
