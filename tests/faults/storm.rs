@@ -1,5 +1,6 @@
 //! A peer that agrees on shared memory and then rings without end, for nobody and nothing. The host's other connections are served as
-//! ever, and the host takes less than a core for all of it.
+//! ever. The storm costs a blocking host the one thread that is rung, so a core at most; a tokio host of several threads pays with two, the
+//! one that waits for sockets and the one that runs the task, and was seen to use 1.2 cores.
 //!
 //! Measured: a call of somebody else's.
 
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use genvm_transport::{ListenOptions, RingCapacity, listen};
 
 use crate::FACES;
-use crate::body::{End, Pattern};
+use crate::body::{End, Face, Pattern};
 use crate::descriptors::processor_time;
 use crate::harness::{alone, count};
 use crate::hostile::{Peer, START};
@@ -59,12 +60,20 @@ fn a_storm_of_doorbells() {
                 let took = begun.elapsed();
                 if world.bytes.is_multiple_of(100 * CALL) {
                     let (all, used) = (world.begun.elapsed(), processor_time(&world.host) - world.used);
-                    assert!(used < all, "the host has used {used:?} of {all:?}");
+                    assert!(used < all.mul_f64(cores(face)), "the host has used {used:?} of {all:?}");
                     assert!(!world.storm.thread.as_ref().expect("it runs").is_finished(), "the storm is over");
                 }
                 Some(took)
             },
         );
+    }
+}
+
+/// How many cores the host may use: for the storm, and half a one at most for the calls that are measured and for counting in ticks.
+fn cores(face: Face) -> f64 {
+    match face {
+        Face::Blocking => 1.5,
+        Face::Async => 2.0,
     }
 }
 
