@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{compare, doctor, host, record, replay, study, worker};
+use super::{compare, doctor, host, record, replay, report, study, worker};
 
 /// Compares transports between GenVM and its host, on recorded executions, between real processes.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Run everything that results/ is made of, into a new directory
     Record(record::RecordArgs),
+    /// Make the pages and plots of recorded directories, or check them against the data
+    Report(report::ReportArgs),
     /// Measure one design question by itself
     #[command(subcommand)]
     Study(study::Study),
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Verb::Host(args) => host::run(args).map(success),
         Verb::Replay(args) => replay::run(args).map(success),
         Verb::Record(args) => record::run(args),
+        Verb::Report(args) => report::run(args),
         Verb::Study(study) => study::run(study),
         Verb::WorkerHost => worker::host(),
         Verb::WorkerClient => worker::client(),

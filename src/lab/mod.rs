@@ -26,6 +26,7 @@
 //! | `bench` | the doorway of the suites in `benches/` |
 //! | `study` | one design question each, by itself |
 //! | `record` | the verb that makes a directory of results |
+//! | `report` | the verb that makes pages and plots of it |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `doctor` | the verb that says what disturbs a measurement here, and what does not work |
 //! | `machine` | where the numbers come from |
@@ -49,6 +50,7 @@ mod player;
 mod process;
 mod record;
 mod replay;
+mod report;
 mod rival;
 mod rows;
 mod serving;

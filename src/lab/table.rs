@@ -233,7 +233,7 @@ pub(super) fn nanos(ns: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-fn count(n: f64) -> String {
+pub(super) fn count(n: f64) -> String {
     match n {
         n if n >= 1e6 => format!("{:.2} M", n / 1e6),
         n if n >= 1e3 => format!("{:.1} k", n / 1e3),
@@ -241,7 +241,7 @@ fn count(n: f64) -> String {
     }
 }
 
-fn ratio_text(ratio: f64) -> String {
+pub(super) fn ratio_text(ratio: f64) -> String {
     match ratio {
         ratio if ratio >= 99.95 => format!("{ratio:.0}"),
         ratio if ratio >= 9.995 => format!("{ratio:.1}"),

@@ -1,0 +1,157 @@
+//! What stands on which page: the whole record, and the short form of it for a README.
+
+use super::charts::{Chart, Drawn};
+use super::claims;
+use super::page::{Block, Line, Piece, Value, line};
+use super::read::{Record, Row};
+use super::tables::{PRINTED, TABLES, ways, words_and_code};
+use super::words;
+
+/// The summary of a record: everything that it has, and what it has not.
+pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
+    let mut missing: Vec<Line> = Vec::new();
+    let mut blocks = vec![Block::Heading(1, format!("Record {}", record.name))];
+    match top(record) {
+        Some(top) => blocks.extend(top),
+        None => missing.push(lacks("the headline", "compare")),
+    }
+    blocks.extend([
+        Block::Text(line![
+            "Behind each number stands the row that it is from, as ",
+            Piece::Code("PART:ROW".into()),
+            ": row 0 is the first below ",
+            "the header of ",
+            Piece::Code("PART.csv".into()),
+            ". The column is p50_ns, or what the table's words say. ",
+            "Times of single calls include one reading of the clock, ratios leave it out."
+        ]),
+        Block::Heading(2, "Plots".to_owned()),
+    ]);
+    for chart in charts {
+        match chart {
+            Ok(chart) => blocks.push(figure(chart)),
+            Err((title, part)) => missing.push(lacks(&format!("the plot of {title}"), part)),
+        }
+    }
+    blocks.push(Block::Heading(2, "Tables".to_owned()));
+    for table in TABLES {
+        match table.blocks(record) {
+            Some(table) => blocks.extend(table),
+            None => missing.push(lacks(&format!("the table “{}”", table.title()), table.part)),
+        }
+    }
+    blocks.push(Block::Heading(2, "As printed".to_owned()));
+    for (part, title) in PRINTED {
+        match record.printed.get(*part) {
+            Some(text) => blocks.extend([Block::Heading(3, (*title).to_owned()), Block::Printed(text.clone())]),
+            None => missing.push(lacks(&format!("“{title}”"), part)),
+        }
+    }
+    blocks.push(Block::Heading(2, "What failed, moved or is missing".to_owned()));
+    blocks.push(Block::List([failures(record), moved(record), missing].concat()));
+    blocks.extend(parameters(record));
+    blocks
+}
+
+/// The short form: headline, its table, what else the numbers say, two plots by their links, parameters. `to` is the record, seen
+/// from the page.
+pub(super) fn short(record: &Record, charts: &[Drawn], to: &str) -> Vec<Block> {
+    let mut blocks = top(record).unwrap_or_else(|| vec![Block::List(vec![lacks("the headline", "compare")])]);
+    let link = |text: &str, file: &str| Piece::Link { text: text.to_owned(), to: format!("{to}/{file}") };
+    blocks.push(Block::Text(line![
+        "Behind each number stands the row that it is from: ",
+        Piece::Code("compare:3".into()),
+        " is row 3 of ",
+        Piece::Code("compare.csv".into()),
+        ", and row 0 the first below its header. All tables and plots: ",
+        link("summary.md", "summary.md"),
+        ", or as one page to open from disk, ",
+        link("index.html", "index.html"),
+        ".",
+    ]));
+    blocks.extend(charts.iter().flatten().filter(|chart| SHOWN.contains(&chart.name)).map(figure));
+    blocks.extend(parameters(record));
+    blocks
+}
+
+/// The headline, the table that it is from, and the other claims.
+fn top(record: &Record) -> Option<Vec<Block>> {
+    let headline = claims::headline(record)?;
+    let picked = claims::hot(record)?;
+    let mut blocks = vec![Block::Text(headline), Block::Table(ways(&picked.rows))];
+    let claims = claims::claims(record);
+    if !claims.is_empty() {
+        blocks.push(Block::List(claims));
+    }
+    Some(blocks)
+}
+
+fn figure(chart: &Chart) -> Block {
+    Block::Figure { name: chart.name, title: chart.title.clone(), caption: chart.caption.clone() }
+}
+
+fn lacks(what: &str, part: &str) -> Line {
+    line!["Missing: ", what.to_owned(), ", which needs rows of the part ", Piece::Code(part.to_owned()), "."]
+}
+
+/// Every row with an error, and every command that did not end well.
+fn failures(record: &Record) -> Vec<Line> {
+    let rows = record.parts.values().flat_map(|part| &part.rows).filter(|row| row.errors > 0);
+    let row = |row: &Row| {
+        let error = row.error.as_deref().unwrap_or("unknown error");
+        let what = if row.is_empty() { "Failed" } else { "Failed in some rounds" };
+        let errors = Value::new(format!("{} errors, the first", row.errors), row, "errors");
+        line![strong(what), format!(": {}: ", words::full(row)), errors, ": ", Piece::Code(error.to_owned()), "."]
+    };
+    let commands = record.commands.iter().filter(|command| !command.outcome.ends_with("exit status: 0"));
+    let command = commands.map(|command| {
+        line![
+            strong("Did not end well"),
+            ": the part ",
+            Piece::Code(command.part.clone()),
+            format!(", {}.", command.outcome)
+        ]
+    });
+    rows.map(row).chain(command).collect()
+}
+
+/// How many slices each part has, and how many are in no row.
+fn moved(record: &Record) -> Vec<Line> {
+    let each = record.parts.iter().map(|(name, part)| {
+        let slices: u64 = part.rows.iter().map(|row| row.slices).sum();
+        // A cell counts what moved in each of its rows.
+        let mut cells: Vec<(String, u64)> =
+            part.rows.iter().map(|row| (words::full(&Row { distance: None, ..row.clone() }), row.moved)).collect();
+        cells.dedup();
+        let moved: u64 = cells.iter().map(|(_, moved)| moved).sum();
+        format!("{name} {moved} of {}", slices + moved)
+    });
+    let text = each.collect::<Vec<_>>().join(", ");
+    vec![line![strong("Left out"), format!(", because the cores moved meanwhile, of the slices of each part: {text}.")]]
+}
+
+/// Machine, kernel, commit, how to repeat.
+fn parameters(record: &Record) -> Vec<Block> {
+    let mut facts = vec![line!["Machine: ", record.machine().to_owned(), "."]];
+    for (name, label) in [("kernel", "Kernel"), ("commit", "Commit"), ("rustc", "Compiler")] {
+        let text = record.fact(name).map_or_else(|| "not recorded".to_owned(), str::to_owned);
+        facts.push(line![format!("{label}: "), Piece::Code(text), "."]);
+    }
+    facts.push(words_and_code(
+        "Repeat: `cargo lab record` makes a new directory of this kind; `cargo lab report DIRECTORY` makes its pages. Numbers move \
+         with the machine; ratios of one run move less.",
+    ));
+    let width = record.commands.iter().map(|command| command.part.len()).max().unwrap_or(0);
+    let commands = record
+        .commands
+        .iter()
+        .map(|command| format!("{:width$}  {}  # {}\n", command.part, command.command, command.outcome));
+    vec![Block::Heading(2, "Parameters".to_owned()), Block::List(facts), Block::Printed(commands.collect())]
+}
+
+fn strong(text: &str) -> Piece {
+    Piece::Strong(text.to_owned())
+}
+
+/// Plots of the short form.
+const SHOWN: &[&str] = &["think", "executions"];
