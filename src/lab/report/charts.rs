@@ -1,6 +1,7 @@
 //! What the plots show: series of points taken from rows, with the floor among them. `plot` draws them; their data go into a table
 //! beside the picture.
 
+use super::claims;
 use super::page::Source;
 use super::pick::{Picked, most_met};
 use super::read::{Record, Row};
@@ -83,7 +84,7 @@ pub(super) fn charts(record: &Record) -> Vec<Drawn> {
     let or = |chart: Option<Chart>, title, part| chart.ok_or((title, part));
     vec![
         or(sizes(record), "latency by size of the value", "sizes"),
-        or(percentiles(record), "percentiles of a hot call", "compare"),
+        or(percentiles(record), "percentiles of a hot call", "tails"),
         or(think(record), "latency by time between calls", "think"),
         or(spinning(record), "the price of polling", "think"),
         or(flight(record), "calls in flight", "flight"),
@@ -105,17 +106,15 @@ fn sizes(record: &Record) -> Option<Chart> {
 }
 
 fn percentiles(record: &Record) -> Option<Chart> {
-    let part = record.parts.get("compare")?;
-    let picked = most_met(record, "compare", |row| row.workload == "read:32" && row.placement == "split")?;
+    let picked = claims::hot(record)?;
     let mut series = Vec::new();
     for row in picked.rows.iter().filter(|row| row.wait != "spin") {
-        let Some(buckets) = part.histograms.get(&row.number) else { continue };
+        let Some(buckets) = record.histogram(row) else { continue };
         let points = quantiles(buckets).into_iter().map(|(x, y)| point(x, y, row, "histogram"));
         series.push(Series { label: words::short_way(row), look: look(row), points: points.collect() });
     }
     let widest = series.iter().flat_map(|series| &series.points).map(|point| point.x).fold(1.0, f64::max);
-    let row = picked.way("shm", "adaptive", "read:32").or(picked.rows.first().copied())?;
-    if let (Some(floor), false) = (row.floor_ns, series.is_empty()) {
+    if let Some((row, floor)) = picked.rows.iter().find_map(|row| Some((row, row.floor_ns?))) {
         let points = [1.0, widest].map(|x| point(x, floor, row, "floor_ns")).into();
         series.insert(0, Series { label: FLOOR.to_owned(), look: Look::Floor, points });
     }
@@ -128,7 +127,7 @@ fn percentiles(record: &Record) -> Option<Chart> {
 }
 
 fn think(record: &Record) -> Option<Chart> {
-    let picked = most_met(record, "think", |_| true)?;
+    let picked = most_met(record, "think", shown)?;
     let mut series = floors(&picked, thinking);
     series.extend(by_way(&picked, thinking, median));
     Some(Chart {
@@ -139,8 +138,13 @@ fn think(record: &Record) -> Option<Chart> {
     })
 }
 
+/// All but shared memory that polls for ever, which is hardly told from the adaptive one while calls are near each other.
+fn shown(row: &Row) -> bool {
+    (&row.transport[..], &row.wait[..]) != ("shm", "spin")
+}
+
 fn spinning(record: &Record) -> Option<Chart> {
-    let picked = most_met(record, "think", |_| true)?;
+    let picked = most_met(record, "think", shown)?;
     let cpu = |row: &Row| Some((row.cpu_ns()?, None));
     let mut series = by_way(&picked, |row| row.p50_ns, cpu);
     let costs = || series.iter().flat_map(|series: &Series| &series.points).map(|point| point.y);
@@ -182,8 +186,10 @@ fn flight(record: &Record) -> Option<Chart> {
 fn executions(record: &Record) -> Option<Chart> {
     let workload = "trace:erc20";
     let cached = most_met(record, "cache", |row| row.workload == workload && matches!(row.cache, None | Some(256)))?;
+    // Their time is compared, so they have to be of the same distance.
     let others = most_met(record, "alternatives", |row| {
-        row.workload == workload && !matches!(&row.transport[..], "uds" | "shm")
+        let again = matches!(&row.transport[..], "uds" | "shm");
+        row.workload == workload && !again && row.distance.as_deref() == cached.distance
     });
     let rows = cached.rows.iter().chain(others.iter().flat_map(|picked| &picked.rows));
     let mut bars: Vec<_> = rows
@@ -335,28 +341,22 @@ fn quantiles(buckets: &[(f64, u64)]) -> Vec<(f64, f64)> {
 fn look(row: &Row) -> Look {
     Look::Way(match (&row.transport[..], &row.wait[..]) {
         ("uds", "park") => 0,
-        ("uds", _) => 1,
+        ("uds", "adaptive") => 1,
         ("shm", "park") => 2,
-        ("shm", _) => 3,
-        ("genvm" | "tcp", _) => 4,
-        _ => 5,
+        ("shm", "adaptive") => 3,
+        ("uds", _) => 4,
+        ("shm", _) => 5,
+        _ => 6,
     })
 }
 
 fn told(text: &str, picked: &Picked<'_>) -> String {
     match picked.distance {
-        Some(_) => format!(
-            "{text} {}, a core each.",
-            match words::distance(picked.distance) {
-                "near cores" => "Near cores",
-                "far cores" => "Far cores",
-                other => other,
-            }
-        ),
+        Some(_) => format!("{text} A core each: {}.", words::distance(picked.distance)),
         None => text.to_owned(),
     }
 }
 
 /// Where no time between calls is drawn on a logarithmic axis, in microseconds.
-pub(super) const AT_ZERO: f64 = 0.3;
+pub(super) const AT_ZERO: f64 = 0.7;
 const FLOOR: &str = "floor";

@@ -154,7 +154,8 @@ impl Style {
             Look::Way(2) => (RGBColor(86, 180, 233), Some((8, 6)), Mark::Square),
             Look::Way(3) => (RGBColor(0, 114, 178), None, Mark::Diamond),
             Look::Way(4) => (RGBColor(204, 121, 167), Some((22, 6)), Mark::Cross),
-            Look::Way(_) => (RGBColor(0, 158, 115), Some((3, 5)), Mark::Ring),
+            Look::Way(5) => (RGBColor(0, 158, 115), Some((3, 5)), Mark::Ring),
+            Look::Way(_) => (RGBColor(120, 120, 120), None, Mark::Ring),
         };
         Self { color, dash, mark }
     }

@@ -164,6 +164,10 @@ impl Record {
     pub(super) fn rows(&self, part: &str) -> &[Row] {
         self.parts.get(part).map_or(&[], |part| &part.rows)
     }
+
+    pub(super) fn histogram(&self, row: &Row) -> Option<&[(f64, u64)]> {
+        Some(self.parts.get(&row.part)?.histograms.get(&row.number)?)
+    }
 }
 
 impl Command {

@@ -33,6 +33,16 @@ pub(super) const TABLES: &[Pivot] = &[
         distances: true,
     },
     Pivot {
+        part: "compare",
+        title: "Today's way and its rivals",
+        about: "The median call; of `trace:` a whole recorded execution, connecting included.",
+        wanted: |row| row.placement == "split",
+        line: ("way", words::way),
+        column: |row| row.workload.clone(),
+        measures: &[words::whole],
+        distances: false,
+    },
+    Pivot {
         part: "alternatives",
         title: "What ADR-003 names beside the socket",
         about: "The median call; of `trace:` a whole recorded execution, connecting included.",
@@ -313,4 +323,4 @@ pub(super) fn words_and_code(text: &str) -> Line {
 }
 
 /// The share of the slices that makes a distance worth a table, where there is one for each.
-const WORTH_SHOWING: f64 = 0.15;
+const WORTH_SHOWING: f64 = 0.05;
