@@ -26,7 +26,7 @@ impl Files {
         let found = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
         let (before, after) =
             found.with_context(|| format!("{}: no `{BEGIN}` with a `{END}` behind it", path.display()))?;
-        ensure!(!after.contains(BEGIN), "{}: more than one `{BEGIN}`", path.display());
+        ensure!(page.matches(BEGIN).count() == 1, "{}: more than one `{BEGIN}`", path.display());
         self.insert(path.to_owned(), format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", part.trim_end()));
         Ok(())
     }
