@@ -17,8 +17,59 @@
 //! It does **not** frame, multiplex, encrypt or reconnect: the bytes written are the bytes that come out, one
 //! connection is one execution, and whoever may open the socket file is trusted as far as [`PeerPolicy`] says.
 //!
-//! Start with [`connect`] and [`listen`], which choose the transport by [`Address`]; [`transport`] is the contract
-//! that every transport keeps; [`protocol`] speaks to hosts and serves GenVMs; [`storage`] makes fewer calls of them.
+//! # Where to start
+//!
+//! | role | start with |
+//! | --- | --- |
+//! | GenVM, or whatever calls a host | [`connect`] or [`connect_async`](connection::connect_async), then [`protocol::HostClient`]; [`storage::PageCache`] makes fewer calls, [`protocol::Batch`] several at once |
+//! | a host | [`listen`], then [`protocol::serve_blocking`] or [`protocol::serve`] with a [handler](protocol::HostHandler), or with the ready-made [`protocol::HostState`] |
+//! | a transport of somebody else's | the traits in [`transport`], added with [`Transports::with`](connection::Transports::with) |
+//! | whoever decides | `cargo lab compare`, and the pages in `results/` and `docs/` of the repository |
+//!
+//! Which transport carries the bytes is chosen by [`Address`], how ends wait by [`WaitStrategy`], and everything else by
+//! [`ConnectOptions`] and [`ListenOptions`].
+//!
+//! ```no_run
+//! use genvm_transport::protocol::{Account, HostClient, SlotId, StorageMode};
+//!
+//! // GenVM's side.
+//! let stream = genvm_transport::connect("unix:///run/host.sock", &Default::default())?;
+//! let mut host = HostClient::new(stream);
+//! let mut value = [0; 32];
+//! host.storage_read(StorageMode::Default, &Account([1; 20]), &SlotId([2; 32]), 0, &mut value)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ```no_run
+//! use genvm_transport::protocol::{Environment, HostState, Protocol, serve_blocking};
+//!
+//! // The host's side, a thread a connection.
+//! let listener = genvm_transport::listen("unix:///run/host.sock", &Default::default())?;
+//! let state = HostState::new();
+//! loop {
+//!     let mut stream = listener.accept()?;
+//!     let mut execution = state.begin(Environment::default());
+//!     std::thread::spawn(move || serve_blocking(&mut stream, &mut execution, &Protocol::ONE));
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! | --- | --- |
+//! | `uds` (default) | `unix://path`, `fd://N` |
+//! | `shm` | `shm://path`: rings in sealed memfds; Linux |
+//! | `shm-named` | `shm-named://path`: the same on named segments, for peers that trust each other |
+//! | `tcp` | `tcp://host:port` |
+//! | `prefer-shm` | `unix://` asks for shared memory first and falls back |
+//! | `metrics` | `metrics`: what a client's calls cost |
+//! | `capi` | functions for C, `include/genvm_transport.h` |
+//! | `lab`, `peers` | the measuring lab and its binary; never in GenVM's tree |
+//!
+//! Nothing here panics on what a peer sends, and no error of one connection reaches another. Blocking calls end by their timeouts or
+//! the peer's end; futures may be dropped at any time, and each says what that does.
 //!
 //! [`connect`]: connection::connect
 //! [`listen`]: connection::listen

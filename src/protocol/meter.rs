@@ -71,6 +71,8 @@ impl Meter {
         let took = ticks().saturating_sub(begun);
         self.waiting_ticks += took;
         self.settle();
+        // A method's first call pays for its numbers, none after it.
+        self.methods[method as usize].get_or_insert_with(MethodMeter::new);
         self.last = Some(Call { method, took, sent, received, ended });
     }
 
