@@ -21,7 +21,7 @@
 //!
 //! | role | start with |
 //! | --- | --- |
-//! | GenVM, or whatever calls a host | [`connect`] or [`connect_async`](connection::connect_async), then [`protocol::HostClient`]; [`storage::PageCache`] makes fewer calls, [`protocol::Batch`] several at once |
+//! | GenVM, or whatever calls a host | [`connect`] or [`connect_async`], then [`protocol::HostClient`]; [`storage::PageCache`] makes fewer calls, [`protocol::Batch`] several at once |
 //! | a host | [`listen`], then [`protocol::serve_blocking`] or [`protocol::serve`] with a [handler](protocol::HostHandler), or with the ready-made [`protocol::HostState`] |
 //! | a transport of somebody else's | the traits in [`transport`], added with [`Transports::with`](connection::Transports::with) |
 //! | whoever decides | `cargo lab compare`, and the pages in `results/` and `docs/` of the repository |
