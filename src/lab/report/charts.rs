@@ -122,7 +122,7 @@ fn percentiles(record: &Record) -> Option<Chart> {
         name: "percentiles",
         title: "How many hot reads of 32 bytes are done in which time".to_owned(),
         caption: told("From histograms of all calls, the clock's reading included.", &picked),
-        drawing: lines(axis("share of the calls", "one_in", Scale::Percentile), call(), series)?,
+        drawing: lines(axis("share of the calls [%]", "one_in", Scale::Percentile), call(), series)?,
     })
 }
 
@@ -272,7 +272,7 @@ fn call() -> Axis {
     axis("time of a call", "ns", Scale::Time)
 }
 
-/// A series for each way, its points in the order of `x`... of the rows that have both.
+/// A series for each way, of the rows that have both coordinates, in their order.
 fn by_way(
     picked: &Picked<'_>,
     x: impl Fn(&Row) -> Option<f64>,
@@ -323,14 +323,14 @@ fn thinking(row: &Row) -> Option<f64> {
 }
 
 /// Of a histogram: one in how many calls takes longer than each bucket's end. The last bucket has all calls in it: it is drawn where
-/// one call is all that is left. Buckets that move neither by a hundredth are left out.
+/// one call is all that is left. Buckets that move neither by a fiftieth are left out.
 fn quantiles(buckets: &[(f64, u64)]) -> Vec<(f64, f64)> {
     let total: u64 = buckets.iter().map(|(_, count)| count).sum();
     let (mut seen, mut points) = (0, Vec::<(f64, f64)>::new());
     for (upper, count) in buckets {
         seen += count;
         let one_in = total as f64 / (total - seen).max(1) as f64;
-        let moved = |(x, y): &(f64, f64)| one_in > x * 1.01 || *upper > y * 1.01;
+        let moved = |(x, y): &(f64, f64)| one_in > x * 1.02 || *upper > y * 1.02;
         if points.last().is_none_or(moved) || seen == total {
             points.push((one_in, *upper));
         }

@@ -19,10 +19,11 @@ pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
         Block::Text(line![
             "Behind each number stands the row that it is from, as ",
             Piece::Code("PART:ROW".into()),
-            ": row 0 is the first below ",
-            "the header of ",
+            ": row 0 is the first below the header of ",
             Piece::Code("PART.csv".into()),
-            ". The column is p50_ns, or what the table's words say. ",
+            ". ",
+            Piece::Code("index.html".into()),
+            " names the column as well. ",
             "Times of single calls include one reading of the clock, ratios leave it out."
         ]),
         Block::Heading(2, "Plots".to_owned()),

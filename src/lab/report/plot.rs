@@ -73,9 +73,8 @@ fn lines(area: &Area<'_>, x: &Axis, y: &Axis, series: &[Series]) -> Result<()> {
                 area.draw(&PathElement::new(ends, style.color.stroke_width(2)))?;
             }
         }
-        if series.points.len() <= MARKED {
-            line.iter().try_for_each(|at| style.mark(area, *at))?;
-        }
+        let apart = if line.len() <= MARKED { 1 } else { line.len() / MARKS };
+        line.iter().step_by(apart).try_for_each(|at| style.mark(area, *at))?;
         if let Some(end) = line.last() {
             names.push((end.1, &series.label, style));
         }
@@ -83,9 +82,9 @@ fn lines(area: &Area<'_>, x: &Axis, y: &Axis, series: &[Series]) -> Result<()> {
     let spread = spread(names.iter().map(|(y, ..)| *y).collect(), area.dim_in_pixel().1 as i32 - 90);
     let left = area.dim_in_pixel().0 as i32 - NAMES as i32 + 12;
     for ((_, label, style), y) in names.iter().zip(spread) {
-        style.line(area, &[(left, y), (left + 44, y)])?;
-        style.mark(area, (left + 22, y))?;
-        area.draw(&Text::new((*label).clone(), (left + 52, y), small(Pos::new(HPos::Left, VPos::Center))))?;
+        style.line(area, &[(left, y), (left + 40, y)])?;
+        style.mark(area, (left + 20, y))?;
+        area.draw(&Text::new((*label).clone(), (left + 48, y), small(Pos::new(HPos::Left, VPos::Center))))?;
     }
     Ok(())
 }
@@ -103,7 +102,7 @@ fn bars(area: &Area<'_>, x: &Axis, bars: &[Bar]) -> Result<()> {
         .configure_mesh()
         .disable_y_mesh()
         .y_labels(0)
-        .x_labels(5)
+        .x_labels(3)
         .x_desc(&x.label)
         .x_label_formatter(&|value| if *value == 0.0 { "0".to_owned() } else { nanos(*value) })
         .label_style(letters(TEXT))
@@ -207,10 +206,8 @@ fn ticks(scale: Scale, [low, high]: [f64; 2]) -> (Vec<f64>, Vec<f64>) {
     match scale {
         Scale::Bytes => (inside((0..=10).map(|power| 4_f64.powi(power)).collect()), vec![]),
         Scale::Plain => (inside((0..=6).map(|power| 4_f64.powi(power)).collect()), vec![]),
-        Scale::Percentile => {
-            (inside([vec![1.0, 2.0], (1..9).map(|power| 10_f64.powi(power)).collect()].concat()), vec![])
-        }
-        Scale::Think => (inside([vec![AT_ZERO], (0..7).map(|power| 10_f64.powi(power)).collect()].concat()), vec![]),
+        Scale::Percentile => (inside([vec![2.0], (1..6).map(|power| 10_f64.powi(power)).collect()].concat()), vec![]),
+        Scale::Think => (inside([vec![AT_ZERO], (1..7).map(|power| 10_f64.powi(power)).collect()].concat()), vec![]),
         Scale::Time if high / low < 30.0 => (decades(&[1.0, 2.0, 5.0]), decades(&between)),
         Scale::Time => (decades(&[1.0]), decades(&between)),
     }
@@ -231,7 +228,7 @@ fn tick(scale: Scale, value: f64) -> String {
         Scale::Percentile => {
             // One in 1000 is beyond 99.9 %: as many digits as are needed, and no rounding up to 100.
             let digits = (value.log10().round() as usize).saturating_sub(2);
-            format!("{:.digits$} %", (1.0 - 1.0 / value) * 100.0)
+            format!("{:.digits$}", (1.0 - 1.0 / value) * 100.0)
         }
         Scale::Think if value <= AT_ZERO => "none".to_owned(),
         _ => format!("{}", value.round()),
@@ -265,17 +262,18 @@ fn small(pos: Pos) -> TextStyle<'static> {
 }
 
 /// Pixels, twice as many as are shown: positions are whole numbers.
-const SIZE: (u32, u32) = (1000, 620);
+const SIZE: (u32, u32) = (900, 600);
 /// Room for the names of series, for the names of bars, for the notes behind bars.
-const NAMES: u32 = 300;
-const LABELS: u32 = 310;
-const NOTES: u32 = 300;
+const NAMES: u32 = 252;
+const LABELS: u32 = 296;
+const NOTES: u32 = 286;
 /// Height of a bar with its gap, of a line of names, of letters.
 const BAR: u32 = 46;
 const LINE: i32 = 30;
 const LETTERS: u32 = 27;
-/// More points than these make a line by themselves.
+/// A line of more points than these has so many marks only.
 const MARKED: usize = 24;
+const MARKS: usize = 6;
 const TEXT: RGBColor = RGBColor(34, 34, 34);
 const QUIET: RGBColor = RGBColor(120, 120, 120);
 const GRID: RGBColor = RGBColor(214, 214, 214);

@@ -19,13 +19,14 @@ pub(super) fn way(row: &Row) -> String {
     format!("{transport}, {}{}", wait(row), host(row))
 }
 
-/// The same for the margin of a plot.
+/// The same for the margin of a plot, where there is little room.
 pub(super) fn short_way(row: &Row) -> String {
     let transport = match &row.transport[..] {
         "uds" => "socket",
-        "shm" => "shared memory",
-        "shm-named" => "named segments",
+        "tcp" => "TCP",
         "genvm" => "GenVM's client",
+        "http-uds" => "HTTP, socket",
+        "http-tcp" => "HTTP, TCP",
         other => other,
     };
     format!("{transport}, {}{}", wait(row), host(row))

@@ -1,0 +1,222 @@
+//! `lab report` on a small record of real rows: its pages are the ones that are committed, and whatever is changed by hand is found.
+#![cfg(feature = "lab")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/record");
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/README.md");
+
+fn report(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let lab =
+        Command::new(env!("CARGO_BIN_EXE_transport-lab")).arg("report").args(arguments).output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (lab.status.code(), text(lab.stdout), text(lab.stderr))
+}
+
+/// A copy of the record and its README that a test may spoil.
+struct Copy(TempDir);
+
+impl Copy {
+    fn new() -> Self {
+        let copy = Self(tempfile::tempdir().expect("a directory"));
+        fs::create_dir_all(copy.path("plots")).expect("mkdir");
+        for folder in ["", "plots"] {
+            for entry in
+                fs::read_dir(Path::new(RECORD).join(folder)).expect("the record").map(|entry| entry.expect("a file"))
+            {
+                if entry.path().is_file() {
+                    fs::copy(entry.path(), copy.path(folder).join(entry.file_name())).expect("a copy");
+                }
+            }
+        }
+        fs::copy(README, copy.readme()).expect("a copy");
+        copy
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("record").join(name)
+    }
+
+    fn readme(&self) -> PathBuf {
+        self.0.path().join("README.md")
+    }
+
+    fn report(&self, options: &[&str]) -> (Option<i32>, String, String) {
+        report(&[options, &[self.path("").to_str().expect("UTF-8")]].concat())
+    }
+
+    /// Renders, and reads the summary.
+    fn summary(&self) -> String {
+        let (code, out, err) = self.report(&[]);
+        assert_eq!((code, &out[..]), (Some(0), ""), "{err}");
+        fs::read_to_string(self.path("summary.md")).expect("a summary")
+    }
+}
+
+fn edit(path: &Path, edit: impl FnOnce(String) -> String) {
+    let old = fs::read_to_string(path).expect("a file");
+    let new = edit(old.clone());
+    assert_ne!(old, new, "nothing to edit in {}", path.display());
+    fs::write(path, new).expect("written");
+}
+
+#[test]
+fn the_committed_pages_are_what_the_data_give() {
+    assert_eq!(report(&["--check", RECORD]), (Some(0), String::new(), String::new()));
+    // A second rendering writes nothing, because it gives the same bytes.
+    let copy = Copy::new();
+    assert_eq!(copy.report(&[]), (Some(0), String::new(), String::new()));
+}
+
+#[test]
+fn whatever_is_changed_by_hand_is_found() {
+    let digit = |text: String| text.replacen("µs", "ms", 1);
+    for file in ["summary.md", "index.html", "plots/think.svg", "plots/executions.svg"] {
+        let copy = Copy::new();
+        edit(&copy.path(file), digit);
+        let (code, out, _) = copy.report(&["--check"]);
+        assert!(code == Some(1) && out.starts_with("--- ") && out.contains(file), "{file}: {code:?} {out}");
+        assert!(out.contains("\n-") && out.contains("\n+"), "{out}");
+    }
+
+    let copy = Copy::new();
+    edit(&copy.readme(), digit);
+    let (code, out, _) = copy.report(&["--check"]);
+    assert!(code == Some(1) && out.contains("README.md\n"), "{code:?} {out}");
+
+    // A number of the data alone makes every page that prints it differ.
+    let copy = Copy::new();
+    let shm = &rows(&copy.path("tails.csv"))
+        .into_iter()
+        .find(|row| (&row["transport"][..], &row["wait"][..]) == ("shm", "adaptive"));
+    let p50 = shm.as_ref().expect("the row of the headline")["p50_ns"].clone();
+    edit(&copy.path("tails.csv"), |text| text.replacen(&format!(",{p50},"), &format!(",{}1,", p50), 1));
+    let (code, out, _) = copy.report(&["--check"]);
+    assert_eq!(code, Some(1));
+    for page in ["README.md\n", "summary.md\n", "index.html\n"] {
+        assert!(out.contains(page), "{page}: {out}");
+    }
+
+    let copy = Copy::new();
+    fs::remove_file(copy.path("plots/think.svg")).expect("removed");
+    fs::write(copy.path("plots/mine.svg"), "").expect("written");
+    let (code, out, _) = copy.report(&["--check"]);
+    assert!(code == Some(1) && out.contains("missing: ") && out.contains("left over: "), "{out}");
+}
+
+/// Every number of the headline's table stands in the row that its line names.
+#[test]
+fn a_number_is_in_the_row_that_is_named_behind_it() {
+    let data = rows(&Path::new(RECORD).join("tails.csv"));
+    let summary = fs::read_to_string(Path::new(RECORD).join("summary.md")).expect("a summary");
+    let mut lines = summary
+        .lines()
+        .skip_while(|line| !line.contains("tails.csv, rows"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let mut seen = 0;
+    for line in lines.by_ref() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let row = &data[cells[7].parse::<usize>().expect("one row")];
+        let transport = if row["transport"] == "shm" { "shared memory" } else { "Unix socket" };
+        assert!(cells[0].starts_with(transport), "{line}");
+        let value = |name: &str| row[name].parse::<f64>().expect(name);
+        let cpu = value("client_cpu_ns") + value("host_cpu_ns");
+        let printed = [cells[1], cells[2], cells[3], cells[4], cells[5], cells[6]].map(number);
+        let recorded =
+            [value("p50_ns"), value("p99_ns"), value("p999_ns"), cpu, value("ratio_floor"), value("ratio_uds")];
+        for (printed, recorded) in printed.iter().zip(recorded) {
+            assert!((printed / recorded - 1.0).abs() < 0.05, "{printed} for {recorded} in {line}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 6, "{summary}");
+}
+
+#[test]
+fn a_part_that_is_missing_is_said_to_be() {
+    let copy = Copy::new();
+    let summary = copy.summary();
+    assert!(
+        summary.contains("- Missing: the plot of latency by size of the value, which needs rows of the part `sizes`."),
+        "{summary}"
+    );
+    assert!(summary.contains("- Missing: “How to wake a peer”, which needs rows of the part `doorbell`."), "{summary}");
+    assert!(!summary.contains("the headline"), "{summary}");
+
+    fs::remove_file(copy.path("tails.csv")).expect("removed");
+    fs::remove_file(copy.path("tails.histograms.csv")).expect("removed");
+    let summary = copy.summary();
+    assert!(summary.contains("- Missing: the headline, which needs rows of the part `tails`."), "{summary}");
+    assert!(summary.contains("plots/think.svg") && !summary.contains("plots/percentiles.svg"), "{summary}");
+}
+
+#[test]
+fn a_row_that_failed_is_shown_as_failed() {
+    let copy = Copy::new();
+    edit(&copy.path("think.csv"), |text| {
+        let names: Vec<_> = text.lines().next().expect("a header").split(',').collect();
+        let failed = names.iter().map(|name| match *name {
+            "transport" => "tcp",
+            "wait" => "park",
+            "host" => "thread",
+            "workload" => "read:32",
+            "placement" => "split",
+            "think_us" => "50",
+            "in_flight" | "connections" => "1",
+            "slices" | "moved" | "calls" => "0",
+            "errors" => "3",
+            "error" => "\"refused, \"\"thrice\"\"\"",
+            _ => "",
+        });
+        format!("{text}{}\n", failed.collect::<Vec<_>>().join(","))
+    });
+    let number = rows(&copy.path("think.csv")).len() - 1;
+    let summary = copy.summary();
+    assert!(summary.lines().any(|line| line.starts_with("| TCP, sleeping | – | failed |")), "{summary}");
+    let said = format!(
+        "- **Failed**: TCP, sleeping: read:32, split, 50 µs of thinking: 3 errors, the first [think:{number}]: `refused, \"thrice\"`."
+    );
+    assert!(summary.contains(&said), "{summary}");
+}
+
+#[test]
+fn what_is_no_record_is_refused_with_its_reason() {
+    let copy = Copy::new();
+    edit(&copy.path("think.csv"), |text| text.replacen(",think_us,", ",thought,", 1));
+    let (code, _, err) = copy.report(&[]);
+    assert!(code == Some(1) && err.contains("think.csv") && err.contains("think_us"), "{err}");
+    let (code, _, err) = report(&[copy.0.path().join("nothing").to_str().expect("UTF-8")]);
+    assert!(code == Some(1) && err.contains("cannot read"), "{err}");
+    let readme = copy.0.path().join("other.md");
+    fs::write(&readme, "no markers").expect("written");
+    let copy = Copy::new();
+    let (code, _, err) = copy.report(&["--readme", readme.to_str().expect("UTF-8")]);
+    assert!(code == Some(1), "{err}");
+}
+
+/// The rows of a table without quotes, by the names of its columns.
+fn rows(path: &Path) -> Vec<HashMap<String, String>> {
+    let text = fs::read_to_string(path).expect("a table");
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned));
+    let names: Vec<_> = lines.next().expect("a header").collect();
+    lines.map(|line| names.iter().cloned().zip(line).collect()).collect()
+}
+
+/// `5.32 µs (5.1–5.5)` in nanoseconds, `4.69 × (4.5–4.8)` as it is.
+fn number(text: &str) -> f64 {
+    let mut words = text.split(' ');
+    let number: f64 = words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no number: {text}"));
+    number
+        * match words.next() {
+            Some("ns" | "×") => 1.0,
+            Some("µs") => 1e3,
+            Some("ms") => 1e6,
+            unit => panic!("{unit:?} in {text}"),
+        }
+}
