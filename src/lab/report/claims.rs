@@ -202,6 +202,6 @@ fn strong(text: &str) -> Piece {
 }
 
 /// The call of the headline.
-pub(super) const HOT: &str = "read:32";
+const HOT: &str = "read:32";
 /// Parts that have it.
 pub(super) const HOT_PARTS: [&str; 2] = ["tails", "compare"];

@@ -13,7 +13,7 @@ pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
     let mut blocks = vec![Block::Heading(1, format!("Record {}", record.name))];
     match top(record) {
         Some(top) => blocks.extend(top),
-        None => missing.push(lacks("the headline", "compare")),
+        None => missing.push(lacks("the headline", claims::HOT_PARTS[0])),
     }
     blocks.extend([
         Block::Text(line![
@@ -57,7 +57,8 @@ pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
 /// The short form: headline, its table, what else the numbers say, two plots by their links, parameters. `to` is the record, seen
 /// from the page.
 pub(super) fn short(record: &Record, charts: &[Drawn], to: &str) -> Vec<Block> {
-    let mut blocks = top(record).unwrap_or_else(|| vec![Block::List(vec![lacks("the headline", "compare")])]);
+    let mut blocks =
+        top(record).unwrap_or_else(|| vec![Block::List(vec![lacks("the headline", claims::HOT_PARTS[0])])]);
     let link = |text: &str, file: &str| Piece::Link { text: text.to_owned(), to: format!("{to}/{file}") };
     blocks.push(Block::Text(line![
         "Behind each number stands the row that it is from: ",
