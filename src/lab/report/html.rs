@@ -93,7 +93,7 @@ const STYLE: &str = "\
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-main { max-width: 1000px; margin: 0 auto; padding: 16px; }
+main { max-width: 1140px; margin: 0 auto; padding: 16px; }
 h1 { font-size: 1.6em; line-height: 1.25; }
 h2 { font-size: 1.3em; margin: 2em 0 0.5em; padding-top: 0.5em; border-top: 1px solid var(--line); }
 h3 { font-size: 1.05em; margin: 1.6em 0 0.4em; }

@@ -54,7 +54,7 @@ pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
     blocks
 }
 
-/// The short form: headline, its table, what else the numbers say, two plots by their links, parameters. `to` is the record, seen
+/// The short form: headline, its table, what else the numbers say, what failed, two plots, parameters. `to` is the record, seen
 /// from the page.
 pub(super) fn short(record: &Record, charts: &[Drawn], to: &str) -> Vec<Block> {
     let mut blocks =
@@ -71,6 +71,10 @@ pub(super) fn short(record: &Record, charts: &[Drawn], to: &str) -> Vec<Block> {
         link("index.html", "index.html"),
         ".",
     ]));
+    let failures = failures(record);
+    if !failures.is_empty() {
+        blocks.push(Block::List(failures));
+    }
     blocks.extend(charts.iter().flatten().filter(|chart| SHOWN.contains(&chart.name)).map(figure));
     blocks.extend(parameters(record));
     blocks

@@ -185,10 +185,20 @@ pub(super) const TABLES: &[Pivot] = &[
     },
     Pivot {
         part: "named",
-        title: "Named segments",
+        title: "Named segments, a core each",
         about: "The median call; of `connect` from connecting to the first answer.",
-        wanted: |_| true,
-        line: ("way", |row| format!("{}, {}", words::way(row), placement(row))),
+        wanted: |row| row.placement == "split",
+        line: ("way", words::way),
+        column: |row| row.workload.clone(),
+        measures: &[words::p50],
+        distances: false,
+    },
+    Pivot {
+        part: "named",
+        title: "Named segments, both ends on one core",
+        about: "The median call; of `connect` from connecting to the first answer.",
+        wanted: |row| row.placement == "same",
+        line: ("way", words::way),
         column: |row| row.workload.clone(),
         measures: &[words::p50],
         distances: false,
@@ -301,14 +311,6 @@ fn think(row: &Row) -> String {
 
 fn budget(row: &Row) -> String {
     format!("{} + {} µs", row.spin_us.unwrap_or_default(), row.yield_us.unwrap_or_default())
-}
-
-fn placement(row: &Row) -> &str {
-    match &row.placement[..] {
-        "split" => "a core each",
-        "same" => "one core",
-        other => other,
-    }
 }
 
 fn capital(text: &str) -> String {
