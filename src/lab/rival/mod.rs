@@ -13,20 +13,24 @@ pub(super) mod peer;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::matrix::{Transport, Wait, Way};
+use super::matrix::{Transport, Way};
 use super::serving::World;
 use crate::{BlockingStream, StreamOptions, WaitStrategy};
 
 /// Calls the host of a library at `address`.
 pub(super) fn connect(transport: Transport, address: &str, options: &StreamOptions) -> Result<Box<dyn BlockingStream>> {
+    let polls = options.wait == Some(WaitStrategy::Spin);
     match transport {
         #[cfg(feature = "peers")]
         Transport::Iceoryx2 | Transport::IpcChannel | Transport::Interprocess | Transport::Tarpc => {
-            peer::connect(transport, Path::new(address), options.wait == Some(WaitStrategy::Spin))
+            peer::connect(transport, Path::new(address), polls)
         }
-        _ => Ok(Box::new(message::Messages::new(http::Http::connect(address)?))),
+        _ => {
+            ensure!(!polls, "{transport} cannot poll");
+            Ok(Box::new(message::Messages::new(http::Http::connect(address)?)))
+        }
     }
 }
 
@@ -35,7 +39,7 @@ pub(super) fn serve(way: &Way, address: &str, world: Arc<World>) -> Result<Strin
     match way.transport {
         #[cfg(feature = "peers")]
         Transport::Iceoryx2 | Transport::IpcChannel | Transport::Interprocess | Transport::Tarpc => {
-            peer::serve(way.transport, Path::new(address), way.wait == Wait::Spin, world)?;
+            peer::serve(way.transport, Path::new(address), way.wait == super::matrix::Wait::Spin, world)?;
             Ok(address.to_owned())
         }
         _ => http::serve(address.strip_prefix("http+unix://").map(Path::new), world),
