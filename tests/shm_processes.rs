@@ -118,6 +118,9 @@ fn a_killed_client_is_the_end_of_its_stream() {
     let _watchdog = watchdog("a_killed_client_is_the_end_of_its_stream");
     for scheme in schemes() {
         for (role, wait) in ["pour", "call", "idle"].into_iter().flat_map(|role| WAITS.map(|wait| (role, wait))) {
+            if *scheme == "shm-named" && role != "idle" {
+                continue; // killed while it rings, it may leave a lock of raw_sync taken: docs/reliability.md
+            }
             let directory = directory();
             let address = format!("{scheme}://{}/s", directory.path().display());
             let listener = listen(&address, &ListenOptions::default().with_wait(wait)).expect("listen");
