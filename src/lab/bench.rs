@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
-use tempfile::TempDir;
 
 use super::matrix::{HostKind, Placement, Situation, Transport, Wait, Way, Workload};
 use super::process::{self, Worker};
 use super::trace::Trace;
-use super::worker::Job;
+use super::worker::{Home, Job};
 use crate::RingCapacity;
 
 /// What is measured. Host and GenVM side have a core each, if there are two.
@@ -84,7 +83,7 @@ impl Case {
     /// # Errors
     /// A process does not start, cannot connect, or reads other bytes than were written.
     pub fn start(&self, program: &Path) -> Result<Peers> {
-        let directory = tempfile::Builder::new().prefix("transport-lab-").tempdir()?;
+        let directory = Home::new()?;
         let Self { way, situation } = self.clone();
         let trace = match &situation.workload {
             Workload::Trace(name) => Some(Trace::built_in(name)?.measured().save(directory.path())?),
@@ -109,7 +108,7 @@ pub struct Peers {
     client: Worker,
     _host: Worker,
     /// Where the socket is; goes last.
-    _directory: TempDir,
+    _directory: Home,
 }
 
 impl Peers {

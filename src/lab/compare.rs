@@ -22,6 +22,7 @@ use super::show::{self, Format};
 use super::stats::{median, shuffled};
 use super::trace::Trace;
 use super::visit::Visits;
+use super::worker::Home;
 use crate::storage::PageSize;
 use crate::{RingCapacity, WaitStrategy};
 
@@ -157,7 +158,7 @@ pub(super) enum Ended {
 /// The verb.
 pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     let cells = cells(&args)?;
-    let directory = tempfile::Builder::new().prefix("transport-lab-").tempdir()?;
+    let directory = Home::new()?;
     let traces = traces(&cells, args.trace_file.as_deref(), directory.path())?;
     let baseline = match &args.baseline {
         Some(path) => Some(Baseline::read(path, &Machine::look(), args.other_machine)?),
@@ -217,8 +218,6 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     }
     progress.finish_and_clear();
     let Visits { samples, failures, .. } = visits;
-    #[cfg(feature = "peers")]
-    super::rival::peer::sweep(directory.path());
     drop(directory);
 
     let report = Report {

@@ -1,12 +1,13 @@
 //! The two measured processes: a host, and the GenVM side. They take a job as a line of JSON, then do what further lines say,
 //! answering each with a line. What they measure together, and when, is up to whoever started them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::line::Line;
 use super::matrix::{Situation, Way, Workload};
@@ -31,6 +32,27 @@ pub(super) struct Job {
     pub(super) trace: Option<PathBuf>,
     /// Where the socket is; removed if whoever started us goes without stopping us.
     pub(super) directory: PathBuf,
+}
+
+/// A folder for the sockets and traces of measured processes. Those are to be gone before it is.
+#[derive(Debug)]
+pub(super) struct Home(TempDir);
+
+impl Home {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self(tempfile::Builder::new().prefix("transport-lab-").tempdir()?))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        #[cfg(feature = "peers")]
+        rival::peer::sweep(self.path());
+    }
 }
 
 impl Job {
