@@ -4,10 +4,10 @@
 //! execution and has no port to be asked at; or through the `metrics` facade ([`Snapshot::publish`]) to whatever recorder
 //! the process has installed, such as a Prometheus exporter.
 //!
-//! It draws no conclusions, samples nothing, and starts no thread. A call to a host that answers at once takes 31 ns longer
-//! with it, of which the clock alone takes 23 (`cargo bench --bench metering`, with and without the feature, three pairs of runs on an
-//! AMD EPYC in a virtual machine); over shared memory a hot call took 15, 17, 38 and 51 ns longer in four pairs of runs in turn
-//! (`cargo bench --features lab --bench hot_read -- shm/spin/32`, far cores). Without the feature nothing is counted, and a client is as
+//! It draws no conclusions, samples nothing, and starts no thread. A call to a host that answers at once takes 27 ns longer with it,
+//! of which two looks at the clock take 23 (`cargo bench --bench metering`, without and with the feature); a hot read over shared
+//! memory 12 to 21, because a call is entered while its successor is on its way (`benches/metering.sh`: medians of 24, 38 and 30 pairs of
+//! runs were 18, 21 and 12 ns, on an AMD EPYC in a virtual machine, far cores). Without the feature nothing is counted, and a client is as
 //! large and as fast as if this module did not exist.
 //!
 //! ```

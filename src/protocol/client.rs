@@ -256,7 +256,14 @@ impl<S: Read + Write> HostClient<S> {
                 Err(CallError::Io { .. } | CallError::Protocol { .. }) => Ended::Lost,
                 Err(CallError::Refused { .. } | CallError::Dead { .. }) => return result, // no call was made
             };
-            self.meter.call(_request.method(), begun, self.request.len(), self.replies.used - used, ended);
+            self.meter.call(meter::Call {
+                method: _request.method(),
+                begun,
+                over: meter::ticks(),
+                sent: self.request.len(),
+                received: self.replies.used - used,
+                ended,
+            });
             result
         }
     }
@@ -302,13 +309,13 @@ impl<S: Read + Write> HostClient<S> {
             .encode(self.replies.revision, &self.replies.limits, &mut self.request)
             .map_err(|source| CallError::Refused { method, source })?;
         self.dead = true;
-        self.write_hello()
+        let sent = self
+            .write_hello()
             .and_then(|()| self.replies.stream.write_all(&self.request))
-            .and_then(|()| self.replies.stream.flush())
-            .map_err(|source| CallError::Io { method, source })?;
+            .and_then(|()| self.replies.stream.flush());
         #[cfg(feature = "metrics")]
-        self.meter.settle();
-        Ok(())
+        self.meter.settle(method);
+        sent.map_err(|source| CallError::Io { method, source })
     }
 
     /// Writes what comes before the first request, the first time.

@@ -24,13 +24,15 @@ pub(crate) struct Meter {
     methods: [Option<Box<MethodMeter>>; METHODS],
 }
 
+/// A call with an answer of its own, from one of the [`ticks`] to another.
 #[derive(Debug, Clone, Copy)]
-struct Call {
-    method: Method,
-    took: u64,
-    sent: usize,
-    received: u64,
-    ended: Ended,
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) begun: u64,
+    pub(crate) over: u64,
+    pub(crate) sent: usize,
+    pub(crate) received: u64,
+    pub(crate) ended: Ended,
 }
 
 /// What became of the calls of one method.
@@ -65,21 +67,23 @@ impl Meter {
         }
     }
 
-    /// A call that began at `begun` [`ticks`] has ended.
+    /// A call has ended. The one before it was settled when this one was sent.
     #[inline]
-    pub(crate) fn call(&mut self, method: Method, begun: u64, sent: usize, received: u64, ended: Ended) {
-        let took = ticks().saturating_sub(begun);
-        self.waiting_ticks += took;
-        self.settle();
-        // A method's first call pays for its numbers, none after it.
-        self.methods[method as usize].get_or_insert_with(MethodMeter::new);
-        self.last = Some(Call { method, took, sent, received, ended });
+    pub(crate) fn call(&mut self, call: Call) {
+        self.last = Some(call);
     }
 
-    /// Enters the last call, if there is one that was not: for a moment when the host has something to do and we have not.
-    #[inline]
-    pub(crate) fn settle(&mut self) {
-        if let Some(Call { method, took, sent, received, ended }) = self.last.take() {
+    /// Enters the last call, if there is one that was not, and makes room for a call of `next`: for the moment when the host has
+    /// something to do and we have not.
+    pub(crate) fn settle(&mut self, next: Method) {
+        self.enter();
+        self.methods[next as usize].get_or_insert_with(MethodMeter::new);
+    }
+
+    fn enter(&mut self) {
+        if let Some(Call { method, begun, over, sent, received, ended }) = self.last.take() {
+            let took = over.saturating_sub(begun);
+            self.waiting_ticks += took;
             let meter = self.count(method, sent, received, ended);
             // What is beyond the histogram's range, an hour or so, counts as the end of it.
             meter.latency.saturating_record(took.max(1));
@@ -89,7 +93,7 @@ impl Meter {
     /// Everything so far, the last call included.
     pub(crate) fn settled(&self) -> Self {
         let mut meter = self.clone();
-        meter.settle();
+        meter.enter();
         meter
     }
 
