@@ -58,9 +58,12 @@ impl Baseline {
     pub(super) fn judge(&self, rows: &[Row], tolerance: f64) -> Result<Judged> {
         let (mut ways, mut unknown) = (Vec::new(), 0);
         for row in rows {
-            let now = serde_json::to_value(row)?;
+            let (now, cell) = (serde_json::to_value(row)?, serde_json::to_value(&row.cell)?);
+            let cell = cell.as_object().context("a cell has fields")?;
+            let same =
+                |then: &&Value| cell.keys().all(|name| then[name] == now[name]) && then["distance"] == now["distance"];
             let what = if row.cell.situation.has_distance() { "ratio_floor" } else { "p50_ns" };
-            let then = self.0.iter().filter(|then| CELL.iter().all(|field| then[field] == now[field]));
+            let then = self.0.iter().filter(same);
             let then = then.filter_map(|then| interval(then, what)).reduce(Interval::and);
             match interval(&now, what).zip(then) {
                 Some((now, then)) => {
@@ -126,23 +129,6 @@ impl fmt::Display for Judged {
         }
     }
 }
-
-/// What makes a row the same as another's.
-const CELL: [&str; 13] = [
-    "transport",
-    "wait",
-    "host",
-    "spin_us",
-    "yield_us",
-    "ring_kib",
-    "cache",
-    "workload",
-    "placement",
-    "think_us",
-    "in_flight",
-    "connections",
-    "distance",
-];
 
 #[cfg(test)]
 mod tests {

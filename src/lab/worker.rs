@@ -50,8 +50,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        #[cfg(feature = "peers")]
-        rival::peer::sweep(self.path());
+        rival::sweep(self.path());
     }
 }
 
@@ -91,8 +90,7 @@ pub(super) fn host() -> ! {
     lines.for_each(|_| tell(Ok(Usage::of_others())));
     // Whoever started us stops us before that, or is gone and cannot clean up.
     if let Some(directory) = directory {
-        #[cfg(feature = "peers")]
-        rival::peer::sweep(&directory);
+        rival::sweep(&directory);
         let _ = std::fs::remove_dir_all(directory);
     }
     std::process::exit(0)

@@ -21,57 +21,54 @@ pub(super) struct Pivot {
     distances: bool,
 }
 
+/// A line for each way, a column for each workload, at the distance that was met most.
+const WAYS_BY_WORKLOAD: Pivot = Pivot {
+    part: "",
+    title: "",
+    about: "",
+    wanted: |_| true,
+    line: ("way", words::way),
+    column: |row| row.workload.clone(),
+    measures: &[words::whole],
+    distances: false,
+};
+
 pub(super) const TABLES: &[Pivot] = &[
     Pivot {
         part: "hot",
         title: "A hot call against the floor",
         about: "The median call, and how many times the floor that is. `ping` is the streams alone, without the protocol.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50, words::to_floor],
         distances: true,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "compare",
         title: "Today's way and its rivals",
         about: "The median call; of `trace:` a whole recorded execution, connecting included.",
         wanted: |row| row.placement == "split",
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
-        measures: &[words::whole],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "alternatives",
         title: "What ADR-003 names beside the socket",
         about: "The median call; of `trace:` a whole recorded execution, connecting included.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
-        measures: &[words::whole],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "peers",
         title: "What others would reach for",
         about: "The median call; of `trace:` a whole recorded execution, connecting included.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
-        measures: &[words::whole],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "cache",
         title: "Fewer calls against cheaper ones",
         about: "A whole recorded execution, connecting included, and how many of its calls came to the host; with and without a cache \
                 of storage pages in front of the client, by the bytes of its pages.",
-        wanted: |_| true,
         line: ("way", words::cached_way),
-        column: |row| row.workload.clone(),
         measures: &[words::whole, words::calls],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "savings",
@@ -81,67 +78,51 @@ pub(super) const TABLES: &[Pivot] = &[
         line: ("trace", |row| row.trace().unwrap_or(&row.workload).to_owned()),
         column: words::cached_way,
         measures: &[words::whole, words::calls],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "sizes",
         title: "By size of the value",
         about: "The median call.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "bulk",
         title: "64 KiB at once",
         about: "The median call, and how many times the floor of copying as much that is.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50, words::to_copy_floor],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "flight",
         title: "Calls in flight",
         about: "Time for each call, at the median of batches.",
-        wanted: |_| true,
-        line: ("way", words::way),
         column: |row| format!("{} in flight", row.in_flight),
         measures: &[words::p50],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "think",
         title: "By time between calls",
         about: "The median call, and CPU time of both processes for each call, while GenVM computes so long between two of them.",
-        wanted: |_| true,
-        line: ("way", words::way),
         column: think,
         measures: &[words::p50, words::cpu],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "parked",
         title: "Calls a millisecond apart, both ends asleep in between",
         about: "The median call, and CPU time of both processes for each call.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50, words::cpu],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "same",
         title: "Both ends on one core",
         about: "The median call, and how many times today's time that is: the sleeping Unix socket with the same kind of host.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50_interval, words::to_uds],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "budget",
@@ -151,7 +132,7 @@ pub(super) const TABLES: &[Pivot] = &[
         line: ("poll + yield", budget),
         column: think,
         measures: &[words::p50, words::cpu],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "ring",
@@ -159,49 +140,38 @@ pub(super) const TABLES: &[Pivot] = &[
         about: "The median call; of `trace:` a whole recorded execution; of `connect` from connecting to the first answer.",
         wanted: |row| row.ring_kib.is_some(),
         line: ("ring", |row| format!("{} KiB, {}", row.ring_kib.unwrap_or_default(), words::way(row))),
-        column: |row| row.workload.clone(),
-        measures: &[words::whole],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "connect",
         title: "Connect to first answer",
         about: "The median, and how many times today's time that is: the sleeping Unix socket with the same kind of host.",
-        wanted: |_| true,
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50_interval, words::to_uds],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "connections",
         title: "Many connections",
         about: "Placed by the scheduler: calls a second of all connections, and CPU time of both processes for each call.",
-        wanted: |_| true,
-        line: ("way", words::way),
         column: |row| format!("{} at once", row.connections),
         measures: &[words::rate, words::cpu],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "named",
         title: "Named segments, a core each",
         about: "The median call; of `connect` from connecting to the first answer.",
         wanted: |row| row.placement == "split",
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
     Pivot {
         part: "named",
         title: "Named segments, both ends on one core",
         about: "The median call; of `connect` from connecting to the first answer.",
         wanted: |row| row.placement == "same",
-        line: ("way", words::way),
-        column: |row| row.workload.clone(),
         measures: &[words::p50],
-        distances: false,
+        ..WAYS_BY_WORKLOAD
     },
 ];
 

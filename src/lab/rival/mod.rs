@@ -34,6 +34,13 @@ pub(super) fn connect(transport: Transport, address: &str, options: &StreamOptio
     }
 }
 
+/// Removes what libraries leave of processes that were ended, with sockets in `folder`.
+pub(super) fn sweep(folder: &Path) {
+    #[cfg(feature = "peers")]
+    peer::sweep(folder);
+    let _ = folder;
+}
+
 /// Serves with a library for as long as the process lives. Returns the address.
 pub(super) fn serve(way: &Way, address: &str, world: Arc<World>) -> Result<String> {
     match way.transport {

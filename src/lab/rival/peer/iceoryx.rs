@@ -173,7 +173,7 @@ fn prefix(folder: &Path) -> String {
 }
 
 /// Removes the segments of processes that were ended with sockets in `folder`.
-pub(in crate::lab) fn sweep(folder: &Path) {
+pub(in crate::lab::rival) fn sweep(folder: &Path) {
     let prefix = prefix(folder);
     for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {

@@ -24,7 +24,7 @@ mod iceoryx;
 mod local;
 mod rpc;
 
-pub(in crate::lab) use iceoryx::sweep;
+pub(super) use iceoryx::sweep;
 
 /// Connects to the host at `path`; with `polls`, no end sleeps.
 pub(in crate::lab) fn connect(transport: Transport, path: &Path, polls: bool) -> Result<Box<dyn BlockingStream>> {
