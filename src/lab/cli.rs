@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{compare, doctor, host, record, replay, report, study, worker};
+use super::{advise, compare, doctor, host, record, replay, report, study, worker};
 
 /// Compares transports between GenVM and its host, on recorded executions, between real processes.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Verb {
     /// Measure one design question by itself
     #[command(subcommand)]
     Study(study::Study),
+    /// Say whether another way to reach the host would pay, for executions that were counted or recorded
+    Advise(Box<advise::AdviseArgs>),
     #[command(hide = true)]
     WorkerHost,
     #[command(hide = true)]
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Verb::Record(args) => record::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Study(study) => study::run(study),
+        Verb::Advise(args) => advise::run(&args),
         Verb::WorkerHost => worker::host(),
         Verb::WorkerClient => worker::client(),
         Verb::BellNear => study::near(),

@@ -49,7 +49,7 @@ pub(super) struct CompareArgs {
     /// Microseconds for which GenVM computes between two calls
     #[arg(long, value_delimiter = ',', default_values_t = [0], value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     think: Vec<u64>,
-    /// Reads that go out before the first is answered (read:BYTES only)
+    /// Reads that go out before the first is answered: read:BYTES, and reads that follow each other in a trace
     #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=256))]
     in_flight: Vec<u32>,
     /// Connections at once, a thread of GenVM's side each
@@ -326,7 +326,7 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
         // Of the default workloads those are left out that cannot be what was asked for.
         ensure!(
             !in_flight.is_empty() || args.workloads.is_empty(),
-            "{workload} has one call in flight; more work with read:BYTES"
+            "{workload} has one call in flight; more work with read:BYTES and trace:NAME"
         );
         for &placement in &args.placements {
             for &think_us in &args.think {
@@ -351,9 +351,14 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
     let cells: Vec<_> = pairs
         // A cache changes executions only.
         .filter(|(situation, way)| way.cache.is_none() || matches!(situation.workload, Workload::Trace(_)))
+        // Behind a cache there are no runs of reads to send together.
+        .filter(|(situation, way)| way.cache.is_none() || situation.in_flight == 1)
         .map(|(situation, way)| cell(situation, way))
         .collect();
-    ensure!(!cells.is_empty(), "a cache changes executions only; add --cache 0 or a workload trace:NAME");
+    ensure!(
+        !cells.is_empty(),
+        "a cache changes executions with one call in flight; add --cache 0, or a workload trace:NAME with --in-flight 1"
+    );
     Ok(cells)
 }
 

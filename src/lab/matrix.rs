@@ -149,7 +149,7 @@ pub(super) enum Workload {
 impl Workload {
     /// Whether it can have several calls on their way at once.
     pub(super) fn pipelines(&self) -> bool {
-        matches!(self, Self::Read(_))
+        matches!(self, Self::Read(_) | Self::Trace(_))
     }
 
     /// Bytes that every call has to copy, if copying them is what takes the time.

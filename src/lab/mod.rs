@@ -27,10 +27,12 @@
 //! | `study` | one design question each, by itself |
 //! | `record` | the verb that makes a directory of results |
 //! | `report` | the verb that makes pages and plots of it |
+//! | `advise` | the verb that says what would pay |
 //! | `host`, `replay` | the verbs for other people's programs |
 //! | `doctor` | the verb that says what disturbs a measurement here, and what does not work |
 //! | `machine` | where the numbers come from |
 
+mod advise;
 mod baseline;
 #[doc(hidden)]
 pub mod bench;

@@ -1,13 +1,18 @@
 //! [`Player`]: plays the calls of a trace through a `HostClient`, cached or not. What a call needs is made ready before it
 //! is timed.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail};
 
 use super::calls::Calls;
 use super::data;
 use super::model::Model;
 use super::trace::{Call, Trace};
-use crate::protocol::{Account, CallError, LeaderResult, Method, ResultCode, Revision, SlotId, StorageMode};
+use crate::BlockingStream;
+use crate::protocol::{
+    Account, CallError, HostClient, LeaderResult, Method, ResultCode, Revision, SlotId, SlotRead, StorageMode,
+};
 use crate::storage::StorageError;
 
 /// Plays a trace, call by call.
@@ -99,6 +104,35 @@ impl<'t> Player<'t> {
                 }
             }
         }
+    }
+
+    /// The calls from `at` on that can go out together, before the first is answered: reads in a row, at most so many; else the one
+    /// call.
+    pub(super) fn run(&self, execution: usize, at: usize, most: usize) -> Range<usize> {
+        let calls = &self.trace.executions[execution].calls[at..];
+        let reads = calls.iter().take(most).take_while(|call| matches!(call, Call::Read { .. })).count();
+        at..at + reads.max(1)
+    }
+
+    /// Makes the reads of a [`run`](Self::run) as one batch. Their bytes are in [`bytes`](Self::bytes), one after another.
+    pub(super) fn read_together(
+        &mut self,
+        client: &mut HostClient<impl BlockingStream>,
+        execution: usize,
+        run: Range<usize>,
+    ) -> Result<(), CallError> {
+        let calls = &self.trace.executions[execution].calls[run];
+        let size = |call: &Call| if let Call::Read { len, .. } = *call { len as usize } else { 0 };
+        self.buffer.resize(calls.iter().map(size).sum(), 0);
+        let (mut rest, mut reads) = (&mut self.buffer[..], Vec::with_capacity(calls.len()));
+        for call in calls {
+            let Call::Read { mode, account, slot, index, len } = *call else { continue };
+            let (out, others) = std::mem::take(&mut rest).split_at_mut(len as usize);
+            rest = others;
+            let (account, slot) = (self.accounts[account as usize], self.slots[slot as usize]);
+            reads.push(SlotRead { mode, account, slot, index, out });
+        }
+        client.storage_read_many(&mut reads)
     }
 
     fn other<C: Calls>(

@@ -1,6 +1,7 @@
 //! `lab record`: runs what `results/` needs, one command after another, and keeps what each printed and wrote in a new directory.
 //!
-//! It measures nothing itself and changes no number: every file is the output of the command that `commands.txt` names beside it.
+//! It measures nothing itself and changes no number: every file is the output of the command that `commands.txt` names beside it, or
+//! made of those by `report`.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::machine::{Machine, output};
+use super::report;
 use super::show::say;
 
 /// About twenty minutes on a machine that does nothing else.
@@ -37,6 +39,15 @@ struct Part {
     arguments: &'static str,
 }
 
+/// Every recorded trace that is built in.
+macro_rules! all_traces {
+    () => {
+        "trace:dynarray_read,trace:erc20,trace:escrow_evm,trace:football_bets,trace:intelligent_oracle,trace:llm_erc20,\
+         trace:multi_tenant,trace:prediction_market,trace:prediction_market_validator,trace:storage,trace:treemap_1k,\
+         trace:upgradable_storage,trace:user_storage,trace:wizard_of_coin,trace:wizard_of_coin_validator"
+    };
+}
+
 const PARTS: &[Part] = &[
     Part { name: "compare", question: "the table of the README", arguments: "compare" },
     Part {
@@ -53,8 +64,8 @@ const PARTS: &[Part] = &[
     Part {
         name: "sizes",
         question: "values of one byte to 64 KiB",
-        arguments: "compare --time 80 --rounds 5 --workloads read:1,read:32,read:256,read:1024,read:4096,read:16384,read:65536 \
-                    --placements split --waits park,adaptive",
+        arguments: "compare --time 120 --rounds 5 --workloads read:1,read:32,read:256,read:1024,read:4096,read:16384,read:65536 \
+                    --placements split",
     },
     Part {
         name: "think",
@@ -77,17 +88,25 @@ const PARTS: &[Part] = &[
     Part {
         name: "savings",
         question: "what the cache saves, recorded execution by recorded execution",
-        arguments: "compare --time 150 --rounds 3 --placements split --waits park,adaptive --cache 0,32,256,4096 \
-                    --workloads trace:dynarray_read,trace:erc20,trace:escrow_evm,trace:football_bets,trace:intelligent_oracle,\
-                    trace:llm_erc20,trace:multi_tenant,trace:prediction_market,trace:prediction_market_validator,trace:storage,\
-                    trace:treemap_1k,trace:upgradable_storage,trace:user_storage,trace:wizard_of_coin,\
-                    trace:wizard_of_coin_validator",
+        arguments: concat!(
+            "compare --time 200 --rounds 3 --placements split --cache 0,32,256,4096 --workloads ",
+            all_traces!()
+        ),
+    },
+    Part {
+        name: "batches",
+        question: "executions whose reads go out together where they follow each other",
+        arguments: concat!(
+            "compare --time 60 --rounds 3 --placements split --waits park,adaptive --in-flight 16 --workloads ",
+            all_traces!()
+        ),
     },
     Part { name: "peers", question: "what others would reach for", arguments: PEERS },
     Part {
         name: "flight",
         question: "several calls in flight",
-        arguments: "compare --time 30 --rounds 10 --workloads read:32 --placements split --waits adaptive --in-flight 1,4,16,64,256",
+        arguments: "compare --time 45 --rounds 10 --workloads read:32 --placements split --waits park,adaptive \
+                    --in-flight 1,4,16,64,256",
     },
     Part {
         name: "bulk",
@@ -120,7 +139,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "connect",
         question: "from connecting to the first answer",
-        arguments: "compare --time 40 --rounds 10 --workloads connect --placements split --hosts thread,tokio --waits park,adaptive",
+        arguments: "compare --time 50 --rounds 10 --workloads connect --placements split --hosts thread,tokio",
     },
     Part {
         name: "connections",
@@ -217,6 +236,13 @@ pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
             eprintln!("interrupted: {number} parts are whole in {}", directory.display());
             return Ok(ExitCode::from(130));
         }
+    }
+    drop(commands);
+    match report::pages(&directory) {
+        Ok(()) => eprintln!("its pages: {}", directory.join("summary.md").display()),
+        // Not every part has a table of measurements.
+        Err(error) if parts.len() < PARTS.len() => eprintln!("no pages: {error:#}"),
+        Err(error) => return Err(error.context("cannot make the pages")),
     }
     eprintln!("recorded in {}; {failed} of {} commands failed", directory.display(), parts.len());
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -21,7 +21,7 @@ use super::table::nanos;
 use super::trace::Trace;
 use crate::protocol::HostClient;
 use crate::storage::{CacheOptions, CacheStats, PageCache, PageSize, WriteMode};
-use crate::{ConnectOptions, connect};
+use crate::{BlockingStream, ConnectOptions, connect};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -53,6 +53,10 @@ pub(super) struct ReplayArgs {
     /// reads find what the host has without the execution's writes; a cache keeps those and shows them
     #[arg(long, value_enum, default_value_t = Spoken::One)]
     revision: Spoken,
+    /// Append to this file what each execution's calls cost, as a line of JSON: for `advise`
+    #[cfg(feature = "metrics")]
+    #[arg(long, value_name = "FILE")]
+    snapshots: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
 }
@@ -161,18 +165,35 @@ fn play<'t>(trace: &'t Trace, executions: Range<usize>, args: &ReplayArgs) -> Re
         let stream = connect(&args.connect, &options).with_context(|| format!("execution {execution}"))?;
         let mut client = HostClient::speaking(args.revision.protocol(), stream);
         match &cache {
-            None => replay.play(&mut client, execution)?,
+            None => {
+                replay.play(&mut client, execution)?;
+                note(&client, args)?;
+            }
             Some(options) => {
                 let account = data::account(trace.executions[execution].account);
                 let mut storage = PageCache::new(client, account, options.clone());
                 replay.play(&mut storage, execution)?;
                 replay.saved += storage.stats();
+                note(storage.client_mut(), args)?;
             }
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
     Ok(replay)
+}
+
+/// Keeps what the calls of an execution cost, if that was asked for.
+#[cfg(feature = "metrics")]
+fn note<S: BlockingStream>(client: &HostClient<S>, args: &ReplayArgs) -> Result<()> {
+    let Some(file) = &args.snapshots else { return Ok(()) };
+    let snapshot = crate::metrics::Snapshot::of(client).with_stream(client.get_ref());
+    snapshot.append_to(file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(not(feature = "metrics"))]
+fn note<S: BlockingStream>(_: &HostClient<S>, _: &ReplayArgs) -> Result<()> {
+    Ok(())
 }
 
 /// Means of an execution, with the cache and without.
@@ -279,6 +300,8 @@ mod tests {
             failed: Failed::Drop,
             wait: Wait::Adaptive,
             revision,
+            #[cfg(feature = "metrics")]
+            snapshots: None,
             cache,
         };
         let played = play(trace, 0..trace.executions.len(), &args);

@@ -119,7 +119,7 @@ fn play(lines: &Receiver<String>) -> Result<()> {
     tell(Ok(()));
     lines.recv()?;
     match &trace {
-        Some(trace) => Executions::verify(&line, trace)?,
+        Some(trace) => Executions::verify(&line, trace, job.situation.in_flight)?,
         None => prepare(&line, &job.situation.workload)?,
     }
     tell(Ok(()));
@@ -138,7 +138,8 @@ fn play(lines: &Receiver<String>) -> Result<()> {
         (Workload::Connect, _) => obey(lines, numbers.map(|_| Connecting::new(new())).collect()),
         (Workload::Trace(_), Some(trace)) => {
             // Rounds and connections begin at different executions.
-            obey(lines, numbers.map(|number| Executions::new(new(), trace, job.round as usize + number)).collect())
+            let executions = |number| Executions::new(new(), trace, job.round as usize + number).in_flight(in_flight);
+            obey(lines, numbers.map(executions).collect())
         }
         (Workload::Trace(name), None) => bail!("trace {name} was not loaded"),
     }

@@ -13,7 +13,7 @@ use super::matrix::Workload;
 use super::model::Model;
 use super::player::{MODE, Player};
 use super::stats::Latencies;
-use super::trace::Trace;
+use super::trace::{Call, Trace};
 use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
 use crate::storage::PageCache;
 
@@ -326,25 +326,33 @@ pub(super) struct Executions<'t> {
     player: Player<'t>,
     /// What comes next, where calls are timed and where they are not: both kinds come to every execution.
     next: [usize; 2],
+    /// Reads that go out together at most.
+    in_flight: usize,
 }
 
 impl<'t> Executions<'t> {
     pub(super) fn new(line: Line, trace: &'t Trace, first: usize) -> Self {
-        Self { line, player: Player::new(trace), next: [first; 2] }
+        Self { line, player: Player::new(trace), next: [first; 2], in_flight: 1 }
+    }
+
+    /// The same with up to so many reads on their way at once, where that many follow each other.
+    pub(super) fn in_flight(self, calls: u32) -> Self {
+        Self { in_flight: calls as usize, ..self }
     }
 
     /// Proves every byte, on a host that was seeded with the trace and has served nobody yet.
-    pub(super) fn verify(line: &Line, trace: &Trace) -> Result<()> {
+    pub(super) fn verify(line: &Line, trace: &Trace, in_flight: u32) -> Result<()> {
         let (mut player, mut model) = (Player::new(trace), Model::new(false));
         model.seed(trace);
         for execution in 0..trace.executions.len() {
             let mut client = line.client()?;
             match &line.cache {
-                None => player.verify(&mut client, execution, &mut model, true)?,
+                None if in_flight > 1 => prove_batches(&mut player, &mut client, execution, &mut model, in_flight)?,
+                None => player.verify(&mut client, execution, &mut model, true).map(drop)?,
                 Some(options) => {
                     let account = data::account(trace.executions[execution].account);
                     let mut storage = PageCache::new(client, account, options.clone());
-                    player.verify(&mut storage, execution, &mut model, true)?
+                    player.verify(&mut storage, execution, &mut model, true).map(drop)?
                 }
             };
         }
@@ -362,6 +370,63 @@ impl<'t> Executions<'t> {
         }
         Ok(())
     }
+
+    fn play_batches(
+        &mut self,
+        client: &mut Client,
+        execution: usize,
+        mut latencies: Option<&mut Latencies>,
+    ) -> Result<()> {
+        let (mut at, player) = (0, &mut self.player);
+        while at < player.trace.executions[execution].calls.len() {
+            let run = player.run(execution, at, self.in_flight);
+            at = run.end;
+            self.line.think();
+            player.prepare(execution, run.start);
+            let before = latencies.is_some().then(Instant::now);
+            match run.len() {
+                1 => player.perform(client, execution, run.start).map(drop)?,
+                _ => player.read_together(client, execution, run.clone())?,
+            }
+            if let (Some(latencies), Some(before)) = (latencies.as_deref_mut(), before) {
+                latencies.record_batch(before.elapsed(), run.len() as u32);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Plays an execution in batches and compares every byte read with `model`.
+fn prove_batches(
+    player: &mut Player<'_>,
+    client: &mut Client,
+    execution: usize,
+    model: &mut Model,
+    in_flight: u32,
+) -> Result<()> {
+    let recorded = &player.trace.executions[execution];
+    let mut at = 0;
+    while at < recorded.calls.len() {
+        let run = player.run(execution, at, in_flight as usize);
+        at = run.end;
+        if let Call::Read { .. } = recorded.calls[run.start] {
+            player.read_together(client, execution, run.clone())?;
+            let expected = recorded.calls[run.clone()].iter().flat_map(|call| match *call {
+                Call::Read { mode, account, slot, index, len } => model.read(mode, account, slot, index, len),
+                _ => Vec::new(),
+            });
+            let place = || format!("execution {execution}, calls {run:?} together: other bytes than were written");
+            ensure!(expected.eq(player.bytes().iter().copied()), "{}", place());
+            continue;
+        }
+        player.prepare(execution, run.start);
+        player.perform(client, execution, run.start)?;
+        if let Call::Write { slot, index, .. } = recorded.calls[run.start] {
+            model.write(recorded.account, slot, index, player.bytes());
+        }
+    }
+    model.end(recorded.result == ResultCode::Return);
+    Ok(())
 }
 
 impl Work for Executions<'_> {
@@ -380,6 +445,7 @@ impl Work for Executions<'_> {
         let calls = recorded.calls.len();
         let mut cached = None; // ends its connection where a client does: after the clock was read
         match self.line.cache.clone() {
+            None if self.in_flight > 1 => self.play_batches(&mut client, execution, latencies)?,
             None => self.play(&mut client, execution, latencies)?,
             Some(options) => {
                 let storage = PageCache::new(client, data::account(recorded.account), options);

@@ -9,71 +9,73 @@ use super::words;
 use crate::lab::table::nanos;
 
 /// A picture and its words.
-pub(super) struct Chart {
+pub(in crate::lab) struct Chart {
     /// Of its files.
-    pub(super) name: &'static str,
-    pub(super) title: String,
-    pub(super) caption: String,
-    pub(super) drawing: Drawing,
+    pub(in crate::lab) name: &'static str,
+    pub(in crate::lab) title: String,
+    pub(in crate::lab) caption: String,
+    pub(in crate::lab) drawing: Drawing,
 }
 
-pub(super) enum Drawing {
+pub(in crate::lab) enum Drawing {
     /// Both axes logarithmic.
     Lines { x: Axis, y: Axis, series: Vec<Series> },
     /// Bars from zero, with a note at the end of each.
     Bars { x: Axis, bars: Vec<Bar> },
 }
 
-pub(super) struct Axis {
-    pub(super) label: String,
+pub(in crate::lab) struct Axis {
+    pub(in crate::lab) label: String,
     /// Name of its column in the data.
-    pub(super) column: &'static str,
-    pub(super) scale: Scale,
+    pub(in crate::lab) column: &'static str,
+    pub(in crate::lab) scale: Scale,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Scale {
+pub(in crate::lab) enum Scale {
     /// Nanoseconds, with their unit at each tick.
     Time,
     Bytes,
-    /// A count.
+    /// A count, by fours.
     Plain,
+    /// A count, by decades.
+    Count,
     /// 1 / (1 - q) for a share q of the calls, ticks named after q.
     Percentile,
     /// Microseconds; zero is drawn at [`AT_ZERO`].
     Think,
 }
 
-pub(super) struct Series {
-    pub(super) label: String,
-    pub(super) look: Look,
-    pub(super) points: Vec<Point>,
+pub(in crate::lab) struct Series {
+    pub(in crate::lab) label: String,
+    pub(in crate::lab) look: Look,
+    pub(in crate::lab) points: Vec<Point>,
 }
 
 /// A way looks alike in all plots.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Look {
+pub(in crate::lab) enum Look {
     Floor,
     CopyFloor,
     /// One of the styles of `plot`.
     Way(usize),
 }
 
-pub(super) struct Point {
-    pub(super) x: f64,
-    pub(super) y: f64,
+pub(in crate::lab) struct Point {
+    pub(in crate::lab) x: f64,
+    pub(in crate::lab) y: f64,
     /// Ends of the interval of `y`.
-    pub(super) ends: Option<[f64; 2]>,
-    pub(super) source: Source,
+    pub(in crate::lab) ends: Option<[f64; 2]>,
+    pub(in crate::lab) source: Source,
 }
 
-pub(super) struct Bar {
-    pub(super) label: String,
-    pub(super) look: Look,
-    pub(super) ns: f64,
+pub(in crate::lab) struct Bar {
+    pub(in crate::lab) label: String,
+    pub(in crate::lab) look: Look,
+    pub(in crate::lab) ns: f64,
     /// What the bar is made of.
-    pub(super) calls: Option<f64>,
-    pub(super) source: Source,
+    pub(in crate::lab) calls: Option<f64>,
+    pub(in crate::lab) source: Source,
 }
 
 /// A plot that can be made, or what it is called and which part it lacks.

@@ -33,8 +33,11 @@ use clap::Args;
 
 use super::show::say;
 use charts::Drawn;
+pub(super) use charts::{Axis, Chart, Drawing, Look, Point, Scale, Series};
 use files::Files;
-use read::Record;
+pub(super) use page::Source;
+pub(super) use plot::draw;
+pub(super) use read::{Record, Row};
 
 /// Writes `summary.md`, `index.html` and `plots/` into each directory, and a short form of the last one into a README.
 #[derive(Debug, Args)]
@@ -73,6 +76,13 @@ pub(super) fn run(args: ReportArgs) -> Result<ExitCode> {
     let differences = files.differences()?;
     say(&differences)?;
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The pages and plots of a directory that was just made, and nothing outside of it.
+pub(super) fn pages(directory: &Path) -> Result<()> {
+    let (record, mut files) = (Record::read(directory)?, Files::default());
+    add(&record, &charts::charts(&record), directory, &mut files)?;
+    files.write()
 }
 
 /// The files of the record's own directory.

@@ -41,11 +41,11 @@ pub(super) struct Value {
 
 /// A cell of a recorded table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Source {
-    pub(super) part: String,
+pub(in crate::lab) struct Source {
+    pub(in crate::lab) part: String,
     /// As in [`Row::number`].
-    pub(super) row: usize,
-    pub(super) column: &'static str,
+    pub(in crate::lab) row: usize,
+    pub(in crate::lab) column: &'static str,
 }
 
 #[derive(Debug, Clone, Default)]

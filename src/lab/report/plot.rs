@@ -16,7 +16,7 @@ use crate::lab::table::nanos;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// The whole picture as the text of an SVG file.
-pub(super) fn draw(chart: &Chart) -> Result<String> {
+pub(in crate::lab) fn draw(chart: &Chart) -> Result<String> {
     let mut svg = String::new();
     let size = match &chart.drawing {
         Drawing::Lines { .. } => SIZE,
@@ -208,6 +208,7 @@ fn ticks(scale: Scale, [low, high]: [f64; 2]) -> (Vec<f64>, Vec<f64>) {
         Scale::Plain => (inside((0..=6).map(|power| 4_f64.powi(power)).collect()), vec![]),
         Scale::Percentile => (inside([vec![2.0], (1..6).map(|power| 10_f64.powi(power)).collect()].concat()), vec![]),
         Scale::Think => (inside([vec![AT_ZERO], (1..7).map(|power| 10_f64.powi(power)).collect()].concat()), vec![]),
+        Scale::Count => (decades(&[1.0]), decades(&between)),
         Scale::Time if high / low < 30.0 => (decades(&[1.0, 2.0, 5.0]), decades(&between)),
         Scale::Time => (decades(&[1.0]), decades(&between)),
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// What `lab record` left in a directory, of all parts that are there.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(in crate::lab) struct Record {
     /// The directory's own name.
     pub(super) name: String,
     /// All of `machine.txt`.
@@ -40,74 +40,74 @@ pub(super) struct Part {
 
 /// A measurement, with what its table says of it.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Row {
+pub(in crate::lab) struct Row {
     #[serde(skip)]
-    pub(super) part: String,
+    pub(in crate::lab) part: String,
     /// Its place in the file; the first row below the header is 0.
     #[serde(skip)]
-    pub(super) number: usize,
-    pub(super) transport: String,
-    pub(super) wait: String,
-    pub(super) host: String,
+    pub(in crate::lab) number: usize,
+    pub(in crate::lab) transport: String,
+    pub(in crate::lab) wait: String,
+    pub(in crate::lab) host: String,
     #[serde(default)]
-    pub(super) spin_us: Option<f64>,
+    pub(in crate::lab) spin_us: Option<f64>,
     #[serde(default)]
-    pub(super) yield_us: Option<f64>,
+    pub(in crate::lab) yield_us: Option<f64>,
     #[serde(default)]
-    pub(super) ring_kib: Option<u32>,
+    pub(in crate::lab) ring_kib: Option<u32>,
     #[serde(default)]
-    pub(super) cache: Option<u32>,
-    pub(super) workload: String,
-    pub(super) placement: String,
-    pub(super) think_us: u64,
-    pub(super) in_flight: u32,
-    pub(super) connections: u32,
+    pub(in crate::lab) cache: Option<u32>,
+    pub(in crate::lab) workload: String,
+    pub(in crate::lab) placement: String,
+    pub(in crate::lab) think_us: u64,
+    pub(in crate::lab) in_flight: u32,
+    pub(in crate::lab) connections: u32,
     #[serde(default)]
-    pub(super) distance: Option<String>,
-    pub(super) slices: u64,
+    pub(in crate::lab) distance: Option<String>,
+    pub(in crate::lab) slices: u64,
     #[serde(default)]
-    pub(super) moved: u64,
+    pub(in crate::lab) moved: u64,
     #[serde(default)]
-    pub(super) p50_ns: Option<f64>,
+    pub(in crate::lab) p50_ns: Option<f64>,
     #[serde(default)]
-    pub(super) p50_low_ns: Option<f64>,
+    pub(in crate::lab) p50_low_ns: Option<f64>,
     #[serde(default)]
-    pub(super) p50_high_ns: Option<f64>,
+    pub(in crate::lab) p50_high_ns: Option<f64>,
     #[serde(default)]
-    pub(super) p99_ns: Option<f64>,
+    pub(in crate::lab) p99_ns: Option<f64>,
     #[serde(default)]
-    pub(super) p999_ns: Option<f64>,
+    pub(in crate::lab) p999_ns: Option<f64>,
     #[serde(default)]
-    pub(super) calls_per_s: Option<f64>,
+    pub(in crate::lab) calls_per_s: Option<f64>,
     #[serde(default)]
-    pub(super) execution_ns: Option<f64>,
+    pub(in crate::lab) execution_ns: Option<f64>,
     #[serde(default)]
-    pub(super) execution_calls: Option<f64>,
+    pub(in crate::lab) execution_calls: Option<f64>,
     #[serde(default)]
-    pub(super) floor_ns: Option<f64>,
+    pub(in crate::lab) floor_ns: Option<f64>,
     #[serde(default)]
-    pub(super) copy_floor_ns: Option<f64>,
+    pub(in crate::lab) copy_floor_ns: Option<f64>,
     #[serde(default)]
-    pub(super) ratio_floor: Option<f64>,
+    pub(in crate::lab) ratio_floor: Option<f64>,
     #[serde(default)]
-    pub(super) ratio_floor_low: Option<f64>,
+    pub(in crate::lab) ratio_floor_low: Option<f64>,
     #[serde(default)]
-    pub(super) ratio_floor_high: Option<f64>,
+    pub(in crate::lab) ratio_floor_high: Option<f64>,
     #[serde(default)]
-    pub(super) ratio_copy_floor: Option<f64>,
+    pub(in crate::lab) ratio_copy_floor: Option<f64>,
     #[serde(default)]
-    pub(super) ratio_uds: Option<f64>,
+    pub(in crate::lab) ratio_uds: Option<f64>,
     #[serde(default)]
-    pub(super) ratio_uds_low: Option<f64>,
+    pub(in crate::lab) ratio_uds_low: Option<f64>,
     #[serde(default)]
-    pub(super) ratio_uds_high: Option<f64>,
+    pub(in crate::lab) ratio_uds_high: Option<f64>,
     #[serde(default)]
-    pub(super) client_cpu_ns: Option<f64>,
+    pub(in crate::lab) client_cpu_ns: Option<f64>,
     #[serde(default)]
-    pub(super) host_cpu_ns: Option<f64>,
-    pub(super) errors: u64,
+    pub(in crate::lab) host_cpu_ns: Option<f64>,
+    pub(in crate::lab) errors: u64,
     #[serde(default)]
-    pub(super) error: Option<String>,
+    pub(in crate::lab) error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,7 +120,7 @@ struct Bucket {
 impl Record {
     /// Reads `machine.txt`, `commands.txt` and every `NAME.csv` and `NAME.txt` of the directory. A table of another kind than
     /// `compare`'s, which has no column `transport`, is passed over.
-    pub(super) fn read(directory: &Path) -> Result<Self> {
+    pub(in crate::lab) fn read(directory: &Path) -> Result<Self> {
         let name = directory.canonicalize().with_context(|| format!("cannot read {}", directory.display()))?;
         let name = name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let (mut parts, mut printed) = (BTreeMap::new(), BTreeMap::new());
@@ -153,7 +153,7 @@ impl Record {
     }
 
     /// What `machine.txt` has behind `NAME:`, in its JSON or in plain text.
-    pub(super) fn fact(&self, name: &str) -> Option<&str> {
+    pub(in crate::lab) fn fact(&self, name: &str) -> Option<&str> {
         self.machine.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             let value = value.trim().trim_end_matches(',').trim_matches('"');
@@ -161,7 +161,7 @@ impl Record {
         })
     }
 
-    pub(super) fn rows(&self, part: &str) -> &[Row] {
+    pub(in crate::lab) fn rows(&self, part: &str) -> &[Row] {
         self.parts.get(part).map_or(&[], |part| &part.rows)
     }
 
@@ -189,7 +189,7 @@ impl Row {
     }
 
     /// CPU time of both processes, a call.
-    pub(super) fn cpu_ns(&self) -> Option<f64> {
+    pub(in crate::lab) fn cpu_ns(&self) -> Option<f64> {
         Some(self.client_cpu_ns? + self.host_cpu_ns?)
     }
 
@@ -199,7 +199,7 @@ impl Row {
     }
 
     /// The recorded executions that were played.
-    pub(super) fn trace(&self) -> Option<&str> {
+    pub(in crate::lab) fn trace(&self) -> Option<&str> {
         self.workload.strip_prefix("trace:")
     }
 }

@@ -1,0 +1,236 @@
+//! [`Costs`]: what a call costs each way on the machine of a record, by its size, by the time since the last one, and by how many go
+//! out together. Nothing is assumed of a way that the record has no rows of.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::profile::PAGE;
+use crate::RingCapacity;
+use crate::lab::report::{Record, Row};
+
+/// A transport and how both ends wait on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Way {
+    SocketSleeping,
+    SocketAdaptive,
+    SocketPolled,
+    ShmSleeping,
+    ShmAdaptive,
+    ShmPolled,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; 6] = [
+        Self::SocketSleeping,
+        Self::SocketAdaptive,
+        Self::SocketPolled,
+        Self::ShmSleeping,
+        Self::ShmAdaptive,
+        Self::ShmPolled,
+    ];
+
+    /// As tables of results call it.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SocketSleeping => ("uds", "park"),
+            Self::SocketAdaptive => ("uds", "adaptive"),
+            Self::SocketPolled => ("uds", "spin"),
+            Self::ShmSleeping => ("shm", "park"),
+            Self::ShmAdaptive => ("shm", "adaptive"),
+            Self::ShmPolled => ("shm", "spin"),
+        }
+    }
+
+    /// Whether a row was measured this way, by a host that has a thread for each connection.
+    pub(super) fn is(self, row: &Row) -> bool {
+        (&row.transport[..], &row.wait[..]) == self.names() && row.host == "thread"
+    }
+}
+
+/// Nanoseconds that pass, and that both processes are busy.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Cost {
+    pub(super) wall: f64,
+    pub(super) cpu: f64,
+}
+
+impl Cost {
+    fn add(self, other: Self, times: f64) -> Self {
+        Self { wall: self.wall + other.wall * times, cpu: self.cpu + other.cpu * times }
+    }
+
+    fn not_negative(self) -> Self {
+        Self { wall: self.wall.max(0.0), cpu: self.cpu.max(0.0) }
+    }
+}
+
+/// Points at which a cost is known, rising.
+#[derive(Debug, Clone)]
+struct Curve(Vec<(f64, Cost)>);
+
+/// What is known of a way.
+#[derive(Debug)]
+struct Known {
+    /// By bytes of the value, one call right after the other.
+    sizes: Curve,
+    /// By microseconds between calls, of 32 bytes.
+    think: Curve,
+    /// By how many go out together, of 32 bytes each, a call.
+    together: Option<Curve>,
+    connect: Cost,
+}
+
+#[derive(Debug)]
+pub(super) struct Costs {
+    /// In the order of [`Way::ALL`].
+    ways: Vec<Option<Known>>,
+    /// Of a call that a cache answers.
+    pub(super) hit: f64,
+    /// How far apart the cores were that all of this was measured on.
+    pub(super) distance: String,
+}
+
+impl Costs {
+    /// From the parts `sizes`, `think`, `flight`, `connect` and `savings`, at the distance of the cores that `sizes` met most often.
+    ///
+    /// # Errors
+    /// The record does not say what today's way costs.
+    pub(super) fn of(record: &Record) -> Result<Self> {
+        let slices = |distance: &&str| {
+            let rows = record.rows("sizes").iter().filter(|row| row.distance.as_deref() == Some(*distance));
+            rows.map(|row| row.slices).sum::<u64>()
+        };
+        let distance = ["siblings", "near", "far"].into_iter().max_by_key(slices).context("a distance")?;
+        let rows = |part: &str| {
+            let of_distance = |row: &&Row| row.slices > 0 && row.distance.as_deref() == Some(distance);
+            record.rows(part).iter().filter(of_distance).collect::<Vec<_>>()
+        };
+        let (sizes, think, flight, connect) = (rows("sizes"), rows("think"), rows("flight"), rows("connect"));
+        let known = |way: Way| {
+            let of = |rows: &[&Row], x: fn(&Row) -> Option<f64>| {
+                Curve::of(rows.iter().copied().filter(|row| way.is(row) && row.cache.is_none()), x)
+            };
+            let sizes = of(&sizes, |row| row.workload.strip_prefix("read:")?.parse().ok())?;
+            let first = sizes.at(SIZE);
+            Some(Known {
+                think: of(&think, |row| Some(row.think_us as f64))?,
+                together: of(&flight, |row| Some(f64::from(row.in_flight).ln())).filter(|curve| curve.0.len() > 1),
+                connect: of(&connect, |_| Some(0.0))?.at(0.0).add(first, -1.0).not_negative(),
+                sizes,
+            })
+        };
+        let ways: Vec<_> = Way::ALL.into_iter().map(known).collect();
+        let today = ways.first().and_then(Option::as_ref);
+        today.context("the record does not say what today's way costs: it needs the parts sizes, think and connect")?;
+        let mut costs = Self { ways, hit: 0.0, distance: distance.to_owned() };
+        costs.hit = costs.hits(&rows("savings"));
+        Ok(costs)
+    }
+
+    /// What a call that a cache answers takes all the same, its pages and deferred writes included: what is left of executions with a
+    /// cache when the calls that came to the host are taken off, over all traces. Looked for where the host takes least.
+    fn hits(&self, savings: &[&Row]) -> f64 {
+        let (mut left, mut saved) = (0.0, 0.0);
+        for way in [Way::SocketAdaptive, Way::ShmAdaptive] {
+            for row in savings.iter().filter(|row| way.is(row) && row.cache == Some(PAGE)) {
+                let plain =
+                    savings.iter().find(|all| way.is(all) && all.cache.is_none() && all.workload == row.workload);
+                let host = |calls: f64| {
+                    let call = self.call(way, f64::from(PAGE), 0.0, 1.0)?.wall;
+                    Some(self.connect(way)?.wall + calls * call + self.lap(way, calls * f64::from(PAGE), calls))
+                };
+                let (Some(time), Some(calls)) = (row.execution_ns, row.execution_calls) else { continue };
+                let (Some(all), Some(host)) = (plain.and_then(|row| row.execution_calls), host(calls)) else {
+                    continue;
+                };
+                left += time - host;
+                saved += all - calls;
+            }
+        }
+        if saved > 0.0 { (left / saved).max(LEAST_OF_A_HIT) } else { LEAST_OF_A_HIT }
+    }
+
+    /// What it takes longer until the rings have been gone around once: their memory comes page by page.
+    pub(super) fn lap(&self, way: Way, bytes: f64, calls: f64) -> f64 {
+        match way {
+            Way::ShmSleeping | Way::ShmAdaptive | Way::ShmPolled => {
+                let ring = f64::from(RingCapacity::DEFAULT.bytes());
+                // A request takes two lines, an answer one and what it carries.
+                let used = (calls * 2.0 * LINE).min(ring) + (calls * LINE + bytes).min(ring);
+                used / 4096.0 * PAGE_FAULTS
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// One of `together` calls of so many bytes each that go out together, so many microseconds after the last ones; `None` if the
+    /// record does not say.
+    pub(super) fn call(&self, way: Way, bytes: f64, think_us: f64, together: f64) -> Option<Cost> {
+        let known = self.ways[way as usize].as_ref()?;
+        let hot = known.sizes.at(SIZE);
+        let base = if together > 1.0 { known.together.as_ref()?.at(together.ln()) } else { hot };
+        // What it takes longer for its size, and all of them for the time since the last.
+        let sized = known.sizes.at(bytes).add(hot, -1.0);
+        let apart = known.think.beyond(think_us).add(known.think.at(0.0), -1.0);
+        Some(base.add(sized, 1.0).add(apart, 1.0 / together).not_negative())
+    }
+
+    /// Connecting, without the first call.
+    pub(super) fn connect(&self, way: Way) -> Option<Cost> {
+        Some(self.ways[way as usize].as_ref()?.connect)
+    }
+}
+
+impl Curve {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row>, x: fn(&Row) -> Option<f64>) -> Option<Self> {
+        let points = rows.filter_map(|row| Some((x(row)?, Cost { wall: row.p50_ns?, cpu: row.cpu_ns()? })));
+        let mut points: Vec<_> = points.collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        (!points.is_empty()).then_some(Self(points))
+    }
+
+    /// Between two points a straight line, which goes on beyond the last; before the first its value.
+    fn at(&self, x: f64) -> Cost {
+        let points = &self.0;
+        let next = points.iter().position(|(at, _)| *at >= x).unwrap_or(points.len() - 1);
+        if next == 0 {
+            return points[0].1;
+        }
+        let ((x0, low), (x1, high)) = (points[next - 1], points[next]);
+        low.add(high.add(low, -1.0), (x - x0) / (x1 - x0))
+    }
+
+    /// Beyond the last point what passes stays what it is, because all are asleep by then; what polls goes on doing so.
+    fn beyond(&self, x: f64) -> Cost {
+        let last = self.0.last().map_or(0.0, |(x, _)| *x);
+        let (at, limit) = (self.at(x), self.at(x.min(last)));
+        Cost { wall: limit.wall, cpu: at.cpu.max(limit.cpu) }
+    }
+}
+
+/// Bytes of the calls that `think`, `flight` and `connect` are measured with.
+const SIZE: f64 = 32.0;
+/// Nanoseconds of looking into a cache and finding it, at the least.
+const LEAST_OF_A_HIT: f64 = 50.0;
+const LINE: f64 = 64.0;
+/// Nanoseconds for both ends to get a page of a ring. From recorded executions over shared memory: up to the thousand calls that go around
+/// it each takes 0.4 µs longer than a hot one, and no longer after that; allocating them ahead takes as long.
+const PAGE_FAULTS: f64 = 4200.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_is_a_line_between_its_points() {
+        let cost = |wall, cpu| Cost { wall, cpu };
+        let curve = Curve(vec![(1.0, cost(10.0, 5.0)), (3.0, cost(20.0, 5.0)), (5.0, cost(20.0, 9.0))]);
+        assert_eq!(curve.at(0.0), cost(10.0, 5.0));
+        assert_eq!(curve.at(2.0), cost(15.0, 5.0));
+        assert_eq!(curve.at(3.0), cost(20.0, 5.0));
+        assert_eq!(curve.at(7.0), cost(20.0, 13.0));
+        let falling = Curve(vec![(0.0, cost(10.0, 10.0)), (1.0, cost(8.0, 8.0))]);
+        assert_eq!(falling.beyond(3.0), cost(8.0, 8.0));
+    }
+}
