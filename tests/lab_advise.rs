@@ -46,17 +46,17 @@ fn the_model_is_as_near_to_what_was_measured_as_it_has_to_be() {
 #[test]
 fn advice_follows_the_calls_and_the_execution_s_own_time() {
     // Hundreds of calls in a short execution: something pays. The same in one of five seconds: nothing does.
-    assert_ne!(recommended(&["--trace", "erc20", "--own-ms", "6.3"]), "stay");
-    assert_eq!(recommended(&["--trace", "erc20", "--own-ms", "5000"]), "stay");
+    assert_ne!(recommended(&["--trace", "llm_erc20", "--own-ms", "6.3"]), "stay");
+    assert_eq!(recommended(&["--trace", "llm_erc20", "--own-ms", "5000"]), "stay");
     assert_eq!(recommended(&["--trace", "storage", "--own-ms", "200"]), "stay");
     // A larger share is harder to save: it takes more calls.
     let from = |share| {
-        let (_, advice, err) = advise(&["--trace", "erc20", "--own-ms", "6.3", "--share", share]);
+        let (_, advice, err) = advise(&["--trace", "llm_erc20", "--own-ms", "6.3", "--share", share]);
         advice["choices"][1]["calls"].as_u64().unwrap_or_else(|| panic!("polling pays at some number: {advice} {err}"))
     };
     assert!(from("20") > from("5"));
     // At the break-even it saves the share, and a call before that it does not.
-    let (_, advice, _) = advise(&["--trace", "erc20", "--own-ms", "6.3"]);
+    let (_, advice, _) = advise(&["--trace", "llm_erc20", "--own-ms", "6.3"]);
     let (calls, all) =
         (advice["choices"][1]["calls"].as_f64().expect("a number"), advice["calls"].as_f64().expect("a number"));
     let today = advice["choices"][0]["waiting_ns"].as_f64().expect("a number") * calls / all;
@@ -67,7 +67,7 @@ fn advice_follows_the_calls_and_the_execution_s_own_time() {
 #[test]
 fn advice_minds_the_cores() {
     let saves = |parallel: &str| {
-        let arguments = ["--trace", "erc20", "--own-ms", "6.3", "--think-us", "1000", "--parallel", parallel];
+        let arguments = ["--trace", "llm_erc20", "--own-ms", "6.3", "--think-us", "1000", "--parallel", parallel];
         let (_, advice, err) = advise(&arguments);
         let choices = advice["choices"].as_array().unwrap_or_else(|| panic!("{err}"));
         let adaptive = choices.iter().find(|choice| choice["name"] == "socket, adaptive").expect("it is known");
@@ -107,7 +107,8 @@ fn what_cannot_be_known_is_refused() {
         assert!(got == Some(code) && err.contains(said), "{arguments:?}: {got:?}, {err}");
     }
     let empty = tempfile::tempdir().expect("a directory");
-    let arguments = ["advise", "--trace", "erc20", "--own-ms", "6", "--results", empty.path().to_str().expect("UTF-8")];
+    let arguments =
+        ["advise", "--trace", "storage", "--own-ms", "6", "--results", empty.path().to_str().expect("UTF-8")];
     let (code, _, err) = lab(&arguments);
     assert!(code == Some(1) && err.contains("commands.txt"), "{err}");
 }
@@ -121,7 +122,7 @@ fn results_of_another_machine_are_refused() {
         fs::write(directory.path().join(name), text).expect("written");
     }
     let arguments =
-        ["advise", "--trace", "erc20", "--own-ms", "6", "--results", directory.path().to_str().expect("UTF-8")];
+        ["advise", "--trace", "storage", "--own-ms", "6", "--results", directory.path().to_str().expect("UTF-8")];
     let (code, _, err) = lab(&arguments);
     assert!(code == Some(1) && err.contains("96 cores") && err.contains("--other-machine"), "{err}");
     assert_eq!(lab(&[&arguments[..], &["--other-machine"]].concat()).0, Some(0));
@@ -131,7 +132,7 @@ fn results_of_another_machine_are_refused() {
 fn the_chart_of_break_evens_is_drawn() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("break-even.svg");
-    recommended(&["--trace", "erc20", "--own-ms", "6.3", "--plot", file.to_str().expect("UTF-8")]);
+    recommended(&["--trace", "llm_erc20", "--own-ms", "6.3", "--plot", file.to_str().expect("UTF-8")]);
     let svg = fs::read_to_string(&file).expect("a picture");
     for word in ["<svg", "own time of an execution", "calls an execution", "shm, adaptive", "1 s"] {
         assert!(svg.contains(word), "{word}");

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::costs::Costs;
-use super::model::{Choice, OTHERS, TODAY, choose};
+use super::costs::{Costs, Way};
+use super::model::{Choice, Fewer, OTHERS, TODAY, choose};
 use super::profile::Profile;
 use crate::lab::table::nanos;
 
@@ -68,8 +68,10 @@ pub(super) struct Judged {
 #[derive(Debug, Serialize)]
 pub(super) struct BreakEven {
     pub(super) own_ns: f64,
-    /// In the order of [`OTHERS`]; none if no number is enough, or nothing is known.
+    /// Instead of today's way, in the order of [`OTHERS`]; none if no number is enough, or nothing is known.
     pub(super) calls: Vec<Option<u64>>,
+    /// Shared memory instead of a socket, both adaptive.
+    pub(super) carrying: Option<u64>,
 }
 
 /// What an answer depends on beside profile and costs.
@@ -91,8 +93,8 @@ impl Advice {
                 waiting_ns: waiting.wall,
                 cpu_ns: waiting.cpu,
                 execution_ns: choice.execution(profile, costs, own_ns, parallel)?,
-                saves: choice.saves(profile, costs, own_ns, parallel)?,
-                calls: break_even(choice, profile, costs, asked),
+                saves: choice.saves(TODAY, profile, costs, own_ns, parallel)?,
+                calls: break_even((choice, TODAY), profile, costs, asked).filter(|_| choice != TODAY),
                 think_us: longest_think(choice, profile, costs, asked),
                 parallel: most_parallel(choice, profile, costs, asked),
             })
@@ -103,8 +105,10 @@ impl Advice {
         let times: Vec<_> = choices.iter().map(|judged| (judged.choice, judged.execution_ns)).collect();
         let (recommended, time) = choose(&times, share).context("nothing is known of today's way")?;
         let break_even = OWN_NS.into_iter().map(|own_ns| {
-            let calls = OTHERS.iter().map(|choice| break_even(*choice, profile, costs, Asked { own_ns, ..asked }));
-            BreakEven { own_ns, calls: calls.collect() }
+            let calls =
+                OTHERS.iter().map(|choice| break_even((*choice, TODAY), profile, costs, Asked { own_ns, ..asked }));
+            let carrying = break_even(CARRYING, profile, costs, Asked { own_ns, ..asked });
+            BreakEven { own_ns, calls: calls.collect(), carrying }
         });
         let saves = 1.0 - time / times[0].1;
         let (confidence, because) = confidence(profile, &choices, (recommended, saves), share);
@@ -194,13 +198,19 @@ fn changes(profile: &Profile, costs: &Costs, choices: &[Judged], recommended: Ch
     changes
 }
 
-/// From how many calls of this mix on a choice saves the share. What it saves grows with the calls, so the place is found by halving.
-pub(super) fn break_even(choice: Choice, profile: &Profile, costs: &Costs, asked: Asked) -> Option<u64> {
+/// From how many calls of this mix on a choice saves the share of an execution with another. What it saves grows with the calls, so the
+/// place is found by halving.
+pub(super) fn break_even(
+    (choice, other): (Choice, Choice),
+    profile: &Profile,
+    costs: &Costs,
+    asked: Asked,
+) -> Option<u64> {
     let pays = |calls: f64| {
         let profile = profile.scaled(calls / profile.calls());
-        Some(choice.saves(&profile, costs, asked.own_ns, asked.parallel)? >= asked.share)
+        Some(choice.saves(other, &profile, costs, asked.own_ns, asked.parallel)? >= asked.share)
     };
-    if choice == TODAY || !pays(MOST_CALLS)? {
+    if !pays(MOST_CALLS)? {
         return None;
     }
     let (mut low, mut high) = (0.0, MOST_CALLS);
@@ -216,7 +226,7 @@ fn longest_think(choice: Choice, profile: &Profile, costs: &Costs, asked: Asked)
     let pays = |us: &f64| {
         let own_ns = (asked.own_ns - profile.think_us * 1e3 * profile.calls()).max(0.0) + us * 1e3 * profile.calls();
         let profile = Profile { think_us: *us, ..profile.clone() };
-        choice.saves(&profile, costs, own_ns, asked.parallel).is_some_and(|saves| saves >= asked.share)
+        choice.saves(TODAY, &profile, costs, own_ns, asked.parallel).is_some_and(|saves| saves >= asked.share)
     };
     steps(1.0, LONGEST_THINK).chain([0.0]).find(pays)
 }
@@ -224,15 +234,16 @@ fn longest_think(choice: Choice, profile: &Profile, costs: &Costs, asked: Asked)
 /// The most executions on each core up to which a choice saves the share.
 fn most_parallel(choice: Choice, profile: &Profile, costs: &Costs, asked: Asked) -> Option<f64> {
     let pays = |parallel: &f64| {
-        choice.saves(profile, costs, asked.own_ns, *parallel).is_some_and(|saves| saves >= asked.share)
+        choice.saves(TODAY, profile, costs, asked.own_ns, *parallel).is_some_and(|saves| saves >= asked.share)
     };
     steps(0.25, MOST_PARALLEL).find(pays)
 }
 
 /// How long executions may compute by themselves before a choice no longer saves the share.
 fn longest_own(choice: Choice, profile: &Profile, costs: &Costs, asked: Asked) -> Option<f64> {
-    let pays =
-        |own_ns: &f64| choice.saves(profile, costs, *own_ns, asked.parallel).is_some_and(|saves| saves >= asked.share);
+    let pays = |own_ns: &f64| {
+        choice.saves(TODAY, profile, costs, *own_ns, asked.parallel).is_some_and(|saves| saves >= asked.share)
+    };
     steps(1e5, LONGEST_OWN).find(pays).filter(|own| *own < LONGEST_OWN)
 }
 
@@ -246,6 +257,9 @@ fn steps(lowest: f64, highest: f64) -> impl Iterator<Item = f64> {
     })
 }
 
+/// What is left to gain by carrying the calls another way, once both ends poll.
+pub(super) const CARRYING: (Choice, Choice) =
+    (Choice::new(Way::ShmAdaptive, Fewer::Nothing), Choice::new(Way::SocketAdaptive, Fewer::Nothing));
 /// The recommendation to change nothing.
 pub(super) const STAY: &str = "stay";
 /// Own times in the table of break-evens: the start-up of a WebAssembly contract, and that of an interpreter, up to 5 s, on top.

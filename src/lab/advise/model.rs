@@ -93,10 +93,10 @@ impl Choice {
         Some((own + waiting.wall).max(parallel * (own + waiting.cpu)))
     }
 
-    /// The share of today's execution that it saves; negative if it takes longer.
-    pub(super) fn saves(self, profile: &Profile, costs: &Costs, own: f64, parallel: f64) -> Option<f64> {
-        let today = TODAY.execution(profile, costs, own, parallel)?;
-        Some(1.0 - self.execution(profile, costs, own, parallel)? / today)
+    /// The share of an execution with `other` that it saves; negative if it takes longer.
+    pub(super) fn saves(self, other: Self, profile: &Profile, costs: &Costs, own: f64, parallel: f64) -> Option<f64> {
+        let before = other.execution(profile, costs, own, parallel)?;
+        Some(1.0 - self.execution(profile, costs, own, parallel)? / before)
     }
 }
 
