@@ -3,7 +3,7 @@
 #![cfg(feature = "lab")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -175,7 +175,7 @@ fn snapshots_of_replays_get_the_advice_that_was_measured() {
 
 /// Plays a few executions against a host of its own, each counted.
 #[cfg(feature = "metrics")]
-fn replay(trace: &str, directory: &Path, snapshots: &Path) {
+fn replay(trace: &str, directory: &std::path::Path, snapshots: &std::path::Path) {
     let address = format!("unix://{}", directory.join("host.sock").display());
     let mut host = Command::new(env!("CARGO_BIN_EXE_transport-lab"))
         .args(["host", "--listen", &address, "--seed-trace", trace])

@@ -134,7 +134,7 @@ const DRAWN: [(&str, (Choice, Choice), usize); 4] = [
     ("socket, adaptive", (CARRYING.1, TODAY), 1),
     ("shm, adaptive", (CARRYING.0, TODAY), 3),
     ("today + cache", (Choice::new(Way::SocketSleeping, Fewer::Cache), TODAY), 0),
-    ("shm for that socket", CARRYING, 5),
+    ("shm over socket", CARRYING, 5),
 ];
 const LEAST_NS: f64 = 6.3e6;
 const MOST_NS: f64 = 5.0063e9;
