@@ -9,6 +9,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/record");
+const FOLLOW_UP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/ADR-follow-up.md");
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/source.csv");
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/README.md");
 
 fn report(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -35,6 +37,8 @@ impl Copy {
             }
         }
         fs::copy(README, copy.readme()).expect("a copy");
+        fs::copy(FOLLOW_UP, copy.follow_up()).expect("a copy");
+        fs::copy(SOURCE, copy.0.path().join("source.csv")).expect("a copy");
         copy
     }
 
@@ -44,6 +48,10 @@ impl Copy {
 
     fn readme(&self) -> PathBuf {
         self.0.path().join("README.md")
+    }
+
+    fn follow_up(&self) -> PathBuf {
+        self.0.path().join("ADR-follow-up.md")
     }
 
     fn report(&self, options: &[&str]) -> (Option<i32>, String, String) {
@@ -107,6 +115,64 @@ fn whatever_is_changed_by_hand_is_found() {
     fs::write(copy.path("plots/mine.svg"), "").expect("written");
     let (code, out, _) = copy.report(&["--check"]);
     assert!(code == Some(1) && out.contains("missing: ") && out.contains("left over: "), "{out}");
+}
+
+#[test]
+fn the_follow_up_has_no_number_that_the_data_do_not_give() {
+    // In a part that is made.
+    let copy = Copy::new();
+    edit(&copy.follow_up(), |text| text.replacen("48.4 µs", "48.5 µs", 1));
+    let (code, out, _) = copy.report(&["--check"]);
+    assert!(code == Some(1) && out.contains("ADR-follow-up.md\n"), "{code:?} {out}");
+
+    // In what people wrote, whether it is checked or written.
+    for options in [&["--check"][..], &[]] {
+        for number in ["takes 5 µs", "**5 %**", "a tenth, 0.1 ×", "after 300 calls"] {
+            let copy = Copy::new();
+            edit(&copy.follow_up(), |text| format!("{text}It {number} of it.\n"));
+            let (code, out, err) = copy.report(options);
+            assert!(code == Some(1) && out.is_empty() && err.contains(number), "{number}: {code:?} {out} {err}");
+        }
+    }
+
+    // A part that was left out, and one that nobody makes.
+    for spoil in [("begin verdicts -->", "begin share -->"), ("begin stages -->", "begin opinions -->")] {
+        let copy = Copy::new();
+        edit(&copy.follow_up(), |text| text.replacen(spoil.0, spoil.1, 1));
+        let (code, _, err) = copy.report(&[]);
+        assert!(code == Some(1) && err.contains("ADR-follow-up.md"), "{spoil:?}: {err}");
+    }
+}
+
+#[test]
+fn a_verdict_of_the_follow_up_turns_with_the_data() {
+    let verdict = |copy: &Copy| {
+        assert_eq!(copy.report(&[]).0, Some(0));
+        let page = fs::read_to_string(copy.follow_up()).expect("a page");
+        let line = page.lines().find(|line| line.contains("(#shared-memory)")).expect("its line").to_owned();
+        (line, page)
+    };
+    let copy = Copy::new();
+    let (line, page) = verdict(&copy);
+    assert!(line.contains("**supported in part**"), "{line}");
+    assert!(page.contains("Missing: this needs rows of the part `connections`."), "{page}");
+    // Shared memory as slow as what it is compared with, and then some.
+    edit(&copy.path("think.csv"), |text| {
+        let mut lines = text.lines();
+        let header = lines.next().expect("a header");
+        let at = |name: &str| header.split(',').position(|column| column == name).expect("a column");
+        let times = ["p50_ns", "p50_low_ns", "p50_high_ns"].map(at);
+        let slower = lines.map(|line| {
+            let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+            if cells[0] == "shm" {
+                times.iter().for_each(|at| cells[*at] = "1e9".to_owned());
+            }
+            cells.join(",") + "\n"
+        });
+        format!("{header}\n{}", slower.collect::<String>())
+    });
+    let (line, page) = verdict(&copy);
+    assert!(line.contains("**not supported**") && page.contains("**slower**"), "{line}");
 }
 
 /// Every number of the headline's table stands in the row that its line names.

@@ -20,7 +20,7 @@ pub(in crate::lab) struct Chart {
 pub(in crate::lab) enum Drawing {
     /// Both axes logarithmic.
     Lines { x: Axis, y: Axis, series: Vec<Series> },
-    /// Bars from zero, with a note at the end of each.
+    /// Bars from zero, each with what it saves of today's time behind it, and a note at the end.
     Bars { x: Axis, bars: Vec<Bar> },
 }
 
@@ -75,7 +75,20 @@ pub(in crate::lab) struct Bar {
     pub(in crate::lab) ns: f64,
     /// What the bar is made of.
     pub(in crate::lab) calls: Option<f64>,
+    /// What it is less than today's, if its part has today's way.
+    pub(in crate::lab) saved: Option<Saved>,
     pub(in crate::lab) source: Source,
+}
+
+/// The difference between today's time and a bar, in its two parts. Negative is what takes longer.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::lab) struct Saved {
+    /// Of calls that are no longer made: as many times what a call takes today.
+    pub(in crate::lab) fewer_ns: f64,
+    /// Of the calls that are still made: as many times what each takes less.
+    pub(in crate::lab) faster_ns: f64,
+    /// Today's time.
+    pub(in crate::lab) today: Source,
 }
 
 /// A plot that can be made, or what it is called and which part it lacks.
@@ -91,6 +104,8 @@ pub(super) fn charts(record: &Record) -> Vec<Drawn> {
         or(spinning(record), "the price of polling", "think"),
         or(flight(record), "calls in flight", "flight"),
         or(executions(record), "a recorded execution", "cache"),
+        or(connections(record, "thread"), "many connections, a thread each", "connections"),
+        or(connections(record, "tokio"), "many connections, a tokio host", "connections"),
     ]
 }
 
@@ -98,7 +113,7 @@ fn sizes(record: &Record) -> Option<Chart> {
     let picked = most_met(record, "sizes", |_| true)?;
     let size = |row: &Row| row.workload.split_once(':').and_then(|(_, size)| size.parse().ok());
     let mut series = floors(&picked, size);
-    series.extend(by_way(&picked, size, median));
+    series.extend(by_way(&picked, size, median, "p50_ns"));
     Some(Chart {
         name: "sizes",
         title: "Time of a hot read by size of its value".to_owned(),
@@ -131,7 +146,7 @@ fn percentiles(record: &Record) -> Option<Chart> {
 fn think(record: &Record) -> Option<Chart> {
     let picked = most_met(record, "think", shown)?;
     let mut series = floors(&picked, thinking);
-    series.extend(by_way(&picked, thinking, median));
+    series.extend(by_way(&picked, thinking, median, "p50_ns"));
     Some(Chart {
         name: "think",
         title: "Time of a read of 32 bytes by the time between calls".to_owned(),
@@ -148,7 +163,7 @@ fn shown(row: &Row) -> bool {
 fn spinning(record: &Record) -> Option<Chart> {
     let picked = most_met(record, "think", shown)?;
     let cpu = |row: &Row| Some((row.cpu_ns()?, None));
-    let mut series = by_way(&picked, |row| row.p50_ns, cpu);
+    let mut series = by_way(&picked, |row| row.p50_ns, cpu, "p50_ns");
     let costs = || series.iter().flat_map(|series: &Series| &series.points).map(|point| point.y);
     let (least, most) = (costs().fold(f64::MAX, f64::min), costs().fold(0.0, f64::max));
     let row = picked.rows.iter().find(|row| row.floor_ns.is_some());
@@ -175,7 +190,7 @@ fn flight(record: &Record) -> Option<Chart> {
     let picked = most_met(record, "flight", |_| true)?;
     let in_flight = |row: &Row| Some(f64::from(row.in_flight));
     let mut series = floors(&picked, in_flight);
-    series.extend(by_way(&picked, in_flight, median));
+    series.extend(by_way(&picked, in_flight, median, "p50_ns"));
     Some(Chart {
         name: "flight",
         title: "Time for each of several reads in flight".to_owned(),
@@ -184,24 +199,33 @@ fn flight(record: &Record) -> Option<Chart> {
     })
 }
 
-/// Of one trace, first the ways that make all calls, then the same with a cache, from the parts that have them.
+/// Of one kind of host.
+fn connections(record: &Record, host: &str) -> Option<Chart> {
+    let picked = most_met(record, "connections", |row| row.host == host)?;
+    let connections = |row: &Row| Some(f64::from(row.connections));
+    let series = by_way(&picked, connections, |row| Some((row.calls_per_s?, None)), "calls_per_s");
+    let (name, serves) = if host == "tokio" { ("connections-tokio", "tokio") } else { ("connections", "threads") };
+    let caption = "Of all connections together; the scheduler places both ends. More is better.".to_owned();
+    let rate = axis("calls a second", "calls_per_s", Scale::Count);
+    Some(Chart {
+        name,
+        title: format!("Reads of 32 bytes a second by the number of connections, a host of {serves}"),
+        caption,
+        drawing: lines(axis("connections at once", "connections", Scale::Plain), rate, series)?,
+    })
+}
+
+/// Of one trace: the ways that make all calls and the same with a cache, from the parts that have them, each against today's way in its
+/// own part.
 fn executions(record: &Record) -> Option<Chart> {
     let workload = "trace:erc20";
     let cached = most_met(record, "cache", |row| row.workload == workload && matches!(row.cache, None | Some(256)))?;
     // Their time is compared, so they have to be of the same distance.
-    let others = most_met(record, "alternatives", |row| {
-        let again = matches!(&row.transport[..], "uds" | "shm");
-        row.workload == workload && !again && row.distance.as_deref() == cached.distance
-    });
-    let rows = cached.rows.iter().chain(others.iter().flat_map(|picked| &picked.rows));
-    let mut bars: Vec<_> = rows
-        .filter_map(|row| {
-            let cache = row.cache.map_or_else(String::new, |_| " + cache".to_owned());
-            let label = format!("{}{cache}", words::short_way(row));
-            let source = Source::of(row, "execution_ns");
-            Some(Bar { label, look: look(row), ns: row.execution_ns?, calls: row.execution_calls, source })
-        })
-        .collect();
+    let others = most_met(record, "alternatives", |row| row.workload == workload)
+        .filter(|picked| picked.distance == cached.distance);
+    let mut bars = bars_of(&cached, |_| true, workload);
+    let again = |row: &Row| matches!(&row.transport[..], "uds" | "shm");
+    bars.extend(others.iter().flat_map(|others| bars_of(others, |row| !again(row), workload)));
     bars.sort_by(|a, b| b.ns.total_cmp(&a.ns));
     let parts = if others.is_some() { "cache and alternatives" } else { "cache" };
     (!bars.is_empty()).then(|| Chart {
@@ -209,13 +233,38 @@ fn executions(record: &Record) -> Option<Chart> {
         title: "Time of a recorded erc20 execution, by alternative".to_owned(),
         caption: told(
             &format!(
-                "Bars are whole executions, connecting included, from {parts}; beside each what it is made of: calls that came to \
-                 the host × time for each. A cache saves calls, a transport time."
+                "Filled: whole executions, connecting included, from {parts}; beside each what it is made of: calls that came to the \
+                 host × time for each. Striped and light: what today's way takes longer in the same part, by calls that are no \
+                 longer made and by what each of the others takes less; the three together are today's time. Where each call takes longer than today, nothing stands for it, and the stripes \
+                 end beyond today's time by as much."
             ),
             &cached,
         ),
         drawing: Drawing::Bars { x: axis("time of an execution", "execution_ns", Scale::Time), bars },
     })
+}
+
+/// A bar for each of the rows that are wanted, in their order.
+fn bars_of(picked: &Picked<'_>, wanted: impl Fn(&Row) -> bool, workload: &str) -> Vec<Bar> {
+    let today = picked.way("uds", "park", workload);
+    let rows = picked.rows.iter().filter(|row| wanted(row));
+    let bar = |row: &&Row| {
+        let cache = row.cache.map_or_else(String::new, |_| " + cache".to_owned());
+        let label = format!("{}{cache}", words::short_way(row));
+        let source = Source::of(row, "execution_ns");
+        let saved = today.and_then(|today| saved(row, today));
+        Some(Bar { label, look: look(row), ns: row.execution_ns?, calls: row.execution_calls, saved, source })
+    };
+    rows.filter_map(bar).collect()
+}
+
+/// Splits today's time less the row's into fewer calls, at today's time for each, and faster ones.
+fn saved(row: &Row, today: &Row) -> Option<Saved> {
+    let (ns, calls) = (row.execution_ns?, row.execution_calls?);
+    let (today_ns, today_calls) = (today.execution_ns?, today.execution_calls.filter(|calls| *calls > 0.0)?);
+    let fewer_ns = (today_calls - calls) * today_ns / today_calls;
+    let today = Source::of(today, "execution_ns");
+    Some(Saved { fewer_ns, faster_ns: today_ns - ns - fewer_ns, today })
 }
 
 /// The data of a chart: a line for each point, with the row that it is from.
@@ -233,10 +282,15 @@ pub(super) fn data(chart: &Chart) -> String {
             out
         }
         Drawing::Bars { x, bars } => {
-            let mut out = format!("way,{},calls,source\n", x.column);
-            for Bar { label, ns, calls, source, .. } in bars {
+            let mut out =
+                format!("way,{},calls,source,saved_by_fewer_calls_ns,saved_by_faster_calls_ns,today\n", x.column);
+            for Bar { label, ns, calls, source, saved, .. } in bars {
                 let calls = calls.map_or_else(String::new, |calls| calls.to_string());
-                out += &format!("{},{ns},{calls},{source}\n", quoted(label));
+                let saved = saved.as_ref().map_or_else(
+                    || ",,".to_owned(),
+                    |Saved { fewer_ns, faster_ns, today }| format!("{fewer_ns:.0},{faster_ns:.0},{today}"),
+                );
+                out += &format!("{},{ns},{calls},{source},{saved}\n", quoted(label));
             }
             out
         }
@@ -279,12 +333,13 @@ fn by_way(
     picked: &Picked<'_>,
     x: impl Fn(&Row) -> Option<f64>,
     y: impl Fn(&Row) -> Option<(f64, Option<[f64; 2]>)>,
+    column: &'static str,
 ) -> Vec<Series> {
     let mut series: Vec<Series> = Vec::new();
     for row in picked.rows.iter().filter(|row| !row.is_empty()) {
         let (Some(x), Some((y, ends))) = (x(row), y(row)) else { continue };
         let label = words::short_way(row);
-        let point = Point { ends, ..point(x, y, row, "p50_ns") };
+        let point = Point { ends, ..point(x, y, row, column) };
         match series.iter_mut().find(|series| series.label == label) {
             Some(series) => series.points.push(point),
             None => series.push(Series { label, look: look(row), points: vec![point] }),

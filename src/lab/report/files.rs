@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 /// Made, but not yet written.
 #[derive(Debug, Default)]
@@ -18,17 +18,6 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn insert(&mut self, path: PathBuf, text: String) {
         self.texts.insert(path, text);
-    }
-
-    /// A page of which only the part between the markers is ours.
-    pub(super) fn insert_part(&mut self, path: &Path, part: &str) -> Result<()> {
-        let page = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let found = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-        let (before, after) =
-            found.with_context(|| format!("{}: no `{BEGIN}` with a `{END}` behind it", path.display()))?;
-        ensure!(page.matches(BEGIN).count() == 1, "{}: more than one `{BEGIN}`", path.display());
-        self.insert(path.to_owned(), format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", part.trim_end()));
-        Ok(())
     }
 
     /// Files in this folder that were not inserted are left over from an earlier report.
@@ -111,8 +100,6 @@ fn difference(old: &str, new: &str) -> String {
     out
 }
 
-const BEGIN: &str = "<!-- report:begin -->";
-const END: &str = "<!-- report:end -->";
 /// Lines of a difference from either side, and letters of each.
 const SHOWN: usize = 8;
 const WIDTH: usize = 200;
@@ -120,26 +107,6 @@ const WIDTH: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_part_between_the_markers_is_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("README.md");
-        let page = |part: &str| format!("# Mine\n{BEGIN}{part}{END}\nmine too\n");
-        fs::write(&path, page("old")).unwrap();
-        for part in ["new\n", "newer"] {
-            let mut files = Files::default();
-            files.insert_part(&path, part).unwrap();
-            assert!(files.differences().unwrap().contains(&format!("+{}", part.trim())), "{part}");
-            files.write().unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), page(&format!("\n\n{}\n\n", part.trim())));
-            assert_eq!(files.differences().unwrap(), "");
-        }
-        for broken in ["no markers", &format!("{END}{BEGIN}"), &page(BEGIN)] {
-            fs::write(&path, broken).unwrap();
-            assert!(Files::default().insert_part(&path, "x").is_err(), "{broken}");
-        }
-    }
 
     #[test]
     fn a_difference_shows_what_differs() {

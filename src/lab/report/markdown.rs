@@ -34,11 +34,15 @@ fn line(line: &Line) -> String {
 
 fn table(table: &Table) -> String {
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let numbers = table.header.len().saturating_sub(1);
     let mut out = row(table.header.iter().cloned().chain([table.sources_header()]).collect());
-    out += &format!("| --- |{} --- |\n", " ---: |".repeat(numbers));
+    let sentences = |column: usize| table.rows.iter().any(|row| row[column].text.chars().count() > SENTENCE);
+    let rule = |column: usize| if column == 0 || sentences(column) { " --- |" } else { " ---: |" };
+    out += &format!("|{} --- |\n", (0..table.header.len()).map(rule).collect::<String>());
     for line in &table.rows {
         out += &row(line.iter().map(|value| value.text.clone()).chain([table.sources(line)]).collect());
     }
     out
 }
+
+/// Letters from which on a cell is text to be read rather than numbers to be compared.
+const SENTENCE: usize = 60;

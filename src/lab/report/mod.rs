@@ -8,12 +8,16 @@
 //! | `words` | how rows and numbers are called |
 //! | `claims`, `tables`, `charts` | what is said, tabled and plotted |
 //! | `page`, `pages` | what a page is made of, and what stands on which |
+//! | `follow_up` | the parts of `ADR-follow-up.md` |
+//! | `fill` | puts parts into a page that people wrote |
 //! | `markdown`, `html`, `plot` | pages and plots as files |
 //! | `files` | writes them, or compares them with those that are there |
 
 mod charts;
 mod claims;
 mod files;
+mod fill;
+mod follow_up;
 mod html;
 mod markdown;
 mod page;
@@ -25,6 +29,7 @@ mod tables;
 mod words;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,7 +44,8 @@ pub(super) use page::Source;
 pub(super) use plot::draw;
 pub(super) use read::{Record, Row};
 
-/// Writes `summary.md`, `index.html` and `plots/` into each directory, and a short form of the last one into a README.
+/// Writes `summary.md`, `index.html` and `plots/` into each directory, and what the last one says into a README and, if it lies
+/// beside it, into `ADR-follow-up.md`.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// Directories that `record` made
@@ -62,10 +68,13 @@ pub(super) fn run(args: ReportArgs) -> Result<ExitCode> {
         let charts = charts::charts(&record);
         add(&record, &charts, directory, &mut files)?;
         if number + 1 == args.directories.len() {
-            let readme = args.readme.clone().or_else(|| beside(directory));
+            let readme = args.readme.clone().or_else(|| beside(directory, "README.md"));
             match readme {
                 Some(readme) => add_part(&record, &charts, directory, &readme, &mut files)?,
                 None => eprintln!("no README.md beside {}: nothing is written into one", directory.display()),
+            }
+            if let Some(page) = beside(directory, "ADR-follow-up.md") {
+                add_follow_up(&record, &charts, directory, &page, &mut files)?;
             }
         }
     }
@@ -104,13 +113,35 @@ fn add(record: &Record, charts: &[Drawn], directory: &Path, files: &mut Files) -
 
 /// The record's part of a README.
 fn add_part(record: &Record, charts: &[Drawn], directory: &Path, readme: &Path, files: &mut Files) -> Result<()> {
-    let home = readme.canonicalize().with_context(|| format!("cannot read {}", readme.display()))?;
-    let is_beside = directory.canonicalize()?.parent() == home.parent();
-    let to = if is_beside { record.name.clone() } else { directory.display().to_string() };
-    files.insert_part(readme, &markdown::render(&pages::short(record, charts, &to), &format!("{to}/plots")))
+    let to = seen_from(readme, directory, record)?;
+    let part = markdown::render(&pages::short(record, charts, &to), &format!("{to}/plots"));
+    fill_in(readme, &[(String::new(), fill::block(&part))].into(), files)?;
+    Ok(())
 }
 
-fn beside(directory: &Path) -> Option<PathBuf> {
-    let readme = directory.join("..").join("README.md");
-    readme.exists().then_some(readme)
+/// The record's parts of the follow-up to ADR-003, whose other text has no number of its own.
+fn add_follow_up(record: &Record, charts: &[Drawn], directory: &Path, page: &Path, files: &mut Files) -> Result<()> {
+    let to = seen_from(page, directory, record)?;
+    let text = fill_in(page, &follow_up::parts(record, charts, page, &to)?, files)?;
+    follow_up::check(&text).with_context(|| page.display().to_string())
+}
+
+/// A page that people wrote, with these parts in it.
+fn fill_in(page: &Path, parts: &BTreeMap<String, String>, files: &mut Files) -> Result<String> {
+    let text = fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let filled = fill::fill(&text, parts).with_context(|| page.display().to_string())?;
+    files.insert(page.to_owned(), filled.clone());
+    Ok(filled)
+}
+
+/// A record as a page links to it.
+fn seen_from(page: &Path, directory: &Path, record: &Record) -> Result<String> {
+    let home = page.canonicalize().with_context(|| format!("cannot read {}", page.display()))?;
+    let is_beside = directory.canonicalize()?.parent() == home.parent();
+    Ok(if is_beside { record.name.clone() } else { directory.display().to_string() })
+}
+
+fn beside(directory: &Path, name: &str) -> Option<PathBuf> {
+    let page = directory.join("..").join(name);
+    page.exists().then_some(page)
 }

@@ -92,7 +92,7 @@ fn top(record: &Record) -> Option<Vec<Block>> {
     Some(blocks)
 }
 
-fn figure(chart: &Chart) -> Block {
+pub(super) fn figure(chart: &Chart) -> Block {
     Block::Figure { name: chart.name, title: chart.title.clone(), caption: chart.caption.clone() }
 }
 

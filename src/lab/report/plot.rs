@@ -20,7 +20,7 @@ pub(in crate::lab) fn draw(chart: &Chart) -> Result<String> {
     let mut svg = String::new();
     let size = match &chart.drawing {
         Drawing::Lines { .. } => SIZE,
-        Drawing::Bars { bars, .. } => (SIZE.0, 110 + BAR * bars.len() as u32),
+        Drawing::Bars { bars, .. } => (WIDE, 110 + KEY + BAR * bars.len() as u32),
     };
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -90,10 +90,11 @@ fn lines(area: &Area<'_>, x: &Axis, y: &Axis, series: &[Series]) -> Result<()> {
 }
 
 fn bars(area: &Area<'_>, x: &Axis, bars: &[Bar]) -> Result<()> {
-    let longest = bars.iter().map(|bar| bar.ns).fold(1.0, f64::max);
+    let longest = bars.iter().flat_map(edges).fold(1.0, f64::max);
     let count = bars.len() as f64;
     let mut chart = ChartBuilder::on(area)
         .margin(14)
+        .margin_top(14 + KEY)
         .margin_right(NOTES)
         .x_label_area_size(74)
         .y_label_area_size(LABELS)
@@ -113,14 +114,68 @@ fn bars(area: &Area<'_>, x: &Axis, bars: &[Bar]) -> Result<()> {
         .draw()?;
     for (number, bar) in bars.iter().enumerate() {
         let middle = number as f64 + 0.5;
-        let style = Style::of(bar.look);
-        chart.draw_series([Rectangle::new([(0.0, middle - 0.32), (bar.ns, middle + 0.32)], style.color.filled())])?;
-        let (start, y) = chart.backend_coord(&(0.0, middle));
-        let (end, _) = chart.backend_coord(&(bar.ns, middle));
+        let at = |ns: f64, side: f64| chart.backend_coord(&(ns, middle + side * 0.32));
+        let [measured, fewer, faster] = edges(bar);
+        let fill = Style::of(bar.look).color.filled();
+        area.draw(&Rectangle::new([at(0.0, -1.0), at(measured, 1.0)], fill))?;
+        striped(area, [at(measured, -1.0), at(fewer, 1.0)])?;
+        light(area, [at(fewer, -1.0), at(faster, 1.0)])?;
+        let (start, y) = at(0.0, 0.0);
+        let (end, _) = at(measured.max(fewer).max(faster), 0.0);
         area.draw(&Text::new(bar.label.clone(), (start - 12, y), small(Pos::new(HPos::Right, VPos::Center))))?;
         area.draw(&Text::new(bar.note(), (end + 10, y), small(Pos::new(HPos::Left, VPos::Center))))?;
     }
+    key(area)
+}
+
+/// Where a bar ends, and where what it saves by fewer and by faster calls does. What takes longer than today has no room of its own.
+fn edges(bar: &Bar) -> [f64; 3] {
+    let saved = bar.saved.as_ref().map_or([0.0; 2], |saved| [saved.fewer_ns, saved.faster_ns].map(|ns| ns.max(0.0)));
+    [bar.ns, bar.ns + saved[0], bar.ns + saved[0] + saved[1]]
+}
+
+/// What the three parts of a bar are, above them.
+fn key(area: &Area<'_>) -> Result<()> {
+    let (y, height) = (14, KEY as i32 - 18);
+    type Fill = fn(&Area<'_>, [(i32, i32); 2]) -> Result<()>;
+    let solid: Fill = |area, corners| Ok(area.draw(&Rectangle::new(corners, QUIET.filled()))?);
+    for (left, text, fill) in
+        [(14, "measured", solid), (214, "saved by fewer calls", striped), (544, "saved by faster calls", light)]
+    {
+        fill(area, [(left, y), (left + 46, y + height)])?;
+        let at = (left + 58, y + height / 2);
+        area.draw(&Text::new(text, at, small(Pos::new(HPos::Left, VPos::Center))))?;
+    }
     Ok(())
+}
+
+/// A rectangle of slanted lines with an edge.
+fn striped(area: &Area<'_>, [(left, top), (right, bottom)]: [(i32, i32); 2]) -> Result<()> {
+    if left >= right {
+        return Ok(());
+    }
+    let height = bottom - top;
+    for foot in (left - height..right).step_by(9) {
+        let (from, to) = (foot.max(left), (foot + height).min(right));
+        area.draw(&PathElement::new(
+            [(from, bottom - (from - foot)), (to, bottom - (to - foot))],
+            QUIET.stroke_width(2),
+        ))?;
+    }
+    outline(area, [(left, top), (right, bottom)])
+}
+
+/// A light rectangle with an edge.
+fn light(area: &Area<'_>, corners: [(i32, i32); 2]) -> Result<()> {
+    if corners[0].0 >= corners[1].0 {
+        return Ok(());
+    }
+    area.draw(&Rectangle::new(corners, LIGHT_GRID.filled()))?;
+    outline(area, corners)
+}
+
+fn outline(area: &Area<'_>, corners: [(i32, i32); 2]) -> Result<()> {
+    Ok(area.draw(&Rectangle::new(corners, QUIET.stroke_width(1)))?)
 }
 
 /// How a series looks.
@@ -208,9 +263,8 @@ fn ticks(scale: Scale, [low, high]: [f64; 2]) -> (Vec<f64>, Vec<f64>) {
         Scale::Plain => (inside((0..=6).map(|power| 4_f64.powi(power)).collect()), vec![]),
         Scale::Percentile => (inside([vec![2.0], (1..6).map(|power| 10_f64.powi(power)).collect()].concat()), vec![]),
         Scale::Think => (inside([vec![AT_ZERO], (1..7).map(|power| 10_f64.powi(power)).collect()].concat()), vec![]),
-        Scale::Count => (decades(&[1.0]), decades(&between)),
-        Scale::Time if high / low < 30.0 => (decades(&[1.0, 2.0, 5.0]), decades(&between)),
-        Scale::Time => (decades(&[1.0]), decades(&between)),
+        Scale::Time | Scale::Count if high / low < 30.0 => (decades(&[1.0, 2.0, 5.0]), decades(&between)),
+        Scale::Time | Scale::Count => (decades(&[1.0]), decades(&between)),
     }
 }
 
@@ -225,6 +279,8 @@ fn tick(scale: Scale, value: f64) -> String {
             };
             format!("{} {unit}", (value * 100.0).round() / 100.0)
         }
+        Scale::Count if value >= 1e6 => format!("{} M", value / 1e6),
+        Scale::Count if value >= 1e3 => format!("{} k", value / 1e3),
         Scale::Bytes if value >= 1024.0 => format!("{} Ki", value / 1024.0),
         Scale::Percentile => {
             // One in 1000 is beyond 99.9 %: as many digits as are needed, and no rounding up to 100.
@@ -264,11 +320,14 @@ fn small(pos: Pos) -> TextStyle<'static> {
 
 /// Pixels, twice as many as are shown: positions are whole numbers.
 const SIZE: (u32, u32) = (900, 600);
+/// Of bars, which have names before and notes behind them.
+const WIDE: u32 = 1100;
 /// Room for the names of series, for the names of bars, for the notes behind bars.
 const NAMES: u32 = 252;
 const LABELS: u32 = 296;
 const NOTES: u32 = 286;
-/// Height of a bar with its gap, of a line of names, of letters.
+/// Height of the key above bars, of a bar with its gap, of a line of names, of letters.
+const KEY: u32 = 48;
 const BAR: u32 = 46;
 const LINE: i32 = 30;
 const LETTERS: u32 = 27;

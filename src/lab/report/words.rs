@@ -139,6 +139,16 @@ pub(super) fn to_uds(row: &Row) -> Value {
     interval(row, |ratio| format!("{} ×", ratio_text(ratio)), ratios, "ratio_uds")
 }
 
+/// A time that was chosen, not measured: all of its digits and no more.
+pub(super) fn exactly(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e3 => format!("{ns} ns"),
+        ns if ns < 1e6 => format!("{} µs", ns / 1e3),
+        ns if ns < 1e8 => format!("{} ms", ns / 1e6),
+        ns => format!("{} s", ns / 1e9),
+    }
+}
+
 fn time(row: &Row, ns: Option<f64>, column: &'static str) -> Value {
     number(row, ns.map(nanos), column)
 }

@@ -1,0 +1,137 @@
+//! The parts of `ADR-follow-up.md`, the page beside the records that takes up ADR-003: what each of its claims looks like in a record,
+//! when something else pays, and what that does to the stages that are proposed. Everything that a measurement decides is said here,
+//! by a rule that stands beside it; in what people write on the page there is no number of a measurement, which is checked.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `claims` | the consequences that ADR-003 expects, each with its rule, its numbers and a verdict |
+//! | `rejected` | the same of what it rejects, and of batches |
+//! | `compare` | which of two rows is faster, and how that is printed |
+//! | `pays` | how many calls an execution must make before something else pays |
+//! | `stages` | what is proposed, in order, and whether a record bears it out |
+//! | `source` | how much source there is, and which faults were tried: from files beside the page |
+
+mod claims;
+mod compare;
+mod pays;
+mod rejected;
+mod source;
+mod stages;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use super::charts::Drawn;
+use super::fill;
+use super::markdown;
+use super::page::{Block, Line, Piece, Table, Value, line};
+use super::pages;
+use super::read::Record;
+use super::words;
+use claims::Claim;
+
+/// What is weighed against what. That these are the right ones is argued in `docs/monitoring/README.md` and on the page.
+struct Terms {
+    /// The share of an execution's time from which on something is worth doing.
+    share: f64,
+    /// An execution of a WebAssembly contract without its calls, in nanoseconds.
+    fixed_ns: f64,
+    /// S: what an interpreter may take beyond that to start and to run its contract, in nanoseconds.
+    starts_ns: [f64; 5],
+}
+
+const TERMS: Terms = Terms { share: 0.05, fixed_ns: 6.3e6, starts_ns: [0.0, 0.5e9, 1e9, 2e9, 5e9] };
+
+/// All parts by their names. `to` is the record, seen from the page.
+pub(super) fn parts(record: &Record, charts: &[Drawn], page: &Path, to: &str) -> Result<BTreeMap<String, String>> {
+    let folder = page.parent().unwrap_or(Path::new(""));
+    let (counted, faults) = (source::read(&folder.join("source.csv"))?, source::faults(folder)?);
+    let claims = [claims::all(record, &TERMS), rejected::all(record, &counted, faults.as_ref())].concat();
+    let plots = format!("{to}/plots");
+    let mut parts = BTreeMap::new();
+    let mut put = |name: &str, blocks: &[Block]| {
+        parts.insert(name.to_owned(), fill::block(&markdown::render(blocks, &plots)));
+    };
+    put("record", &[Block::Text(about(record, to))]);
+    put("verdicts", &[Block::Table(verdicts(&claims))]);
+    for claim in &claims {
+        put(claim.name, &claim.blocks());
+    }
+    put("break-even", &pays::blocks(record, &TERMS));
+    put("stages", &stages::blocks(record, &TERMS));
+    for (name, part) in PLOTS {
+        let chart = charts.iter().flatten().find(|chart| chart.name == *name);
+        let block = chart.map_or_else(|| Block::Text(lacks(part)), pages::figure);
+        put(&format!("plot-{name}"), &[block]);
+    }
+    parts.insert("share".to_owned(), percent(TERMS.share));
+    parts.insert("fixed".to_owned(), words::exactly(TERMS.fixed_ns));
+    Ok(parts)
+}
+
+/// Fails if there are numbers on the page that nobody made.
+pub(super) fn check(text: &str) -> Result<()> {
+    let found = fill::unexplained(text)?;
+    ensure!(found.is_empty(), "numbers with a unit outside of the parts that are made:\n{}", found.join("\n"));
+    Ok(())
+}
+
+fn about(record: &Record, to: &str) -> Line {
+    line![
+        "The record is ",
+        Piece::Link { text: record.name.clone(), to: format!("{to}/summary.md") },
+        format!(": {}, commit ", record.machine()),
+        Piece::Code(record.fact("commit").unwrap_or("not recorded").to_owned()),
+        ". Behind numbers stand the rows that they are from: ",
+        Piece::Code("think:3".to_owned()),
+        " is row 3 of ",
+        Piece::Code("think.csv".to_owned()),
+        " in it, and row 0 the first below its header. Where rows have no part's name, the head of the column has it.",
+    ]
+}
+
+fn verdicts(claims: &[Claim]) -> Table {
+    let line = |claim: &Claim| {
+        let to = Value::word(format!("[{}](#{})", claim.said, claim.name));
+        vec![to, Value::word(format!("**{}**", claim.verdict.word())), claim.because.clone()]
+    };
+    Table {
+        header: ["ADR-003", "this record", "because"].map(str::to_owned).into(),
+        rows: claims.iter().map(line).collect(),
+    }
+}
+
+fn lacks(part: &str) -> Line {
+    line!["Missing: this needs rows of the part ", Piece::Code(part.to_owned()), "."]
+}
+
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent < 0.1 => "< 0.1 %".to_owned(),
+        percent if percent < 9.95 && percent.fract() > 0.0 => format!("{percent:.1} %"),
+        percent => format!("{percent:.0} %"),
+    }
+}
+
+/// What lies between two calls, in a table.
+fn between(think_us: u64) -> Value {
+    Value::word(if think_us == 0 { "none".to_owned() } else { words::exactly(think_us as f64 * 1e3) })
+}
+
+/// What the interpreter takes, in a heading.
+fn starts(ns: f64) -> String {
+    if ns == 0.0 { "S = 0".to_owned() } else { format!("S = {}", words::exactly(ns)) }
+}
+
+/// Of the caches that were recorded, the one that is shown: bytes of its pages.
+const PAGE: u32 = 256;
+/// Plots on the page, and the parts that they need.
+const PLOTS: &[(&str, &str)] = &[
+    ("think", "think"),
+    ("cpu", "think"),
+    ("executions", "cache"),
+    ("connections", "connections"),
+    ("connections-tokio", "connections"),
+];

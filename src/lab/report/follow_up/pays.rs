@@ -1,0 +1,151 @@
+//! How many calls an execution has to make before something else than today's way pays: simple arithmetic on what a record says a call
+//! takes. Whoever has snapshots of real executions asks `lab advise`, which knows more.
+
+use super::compare::{Order, difference, joined};
+use super::{Terms, between, lacks, percent, starts};
+use crate::lab::report::page::{Block, Table, Value};
+use crate::lab::report::pick::{Picked, most_met};
+use crate::lab::report::read::{Record, Row};
+use crate::lab::report::tables::words_and_code;
+use crate::lab::report::words;
+use crate::lab::table::nanos;
+
+/// What an alternative does to an execution, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Saving {
+    /// What a call takes today.
+    today: f64,
+    /// What it takes less, for each call that is made today.
+    a_call: f64,
+    /// What connecting takes more.
+    once: f64,
+}
+
+/// The least number of today's calls with which a share of an execution's time, which is `rest` and its calls, is saved. `None` if no
+/// number is enough.
+fn calls_to_save(share: f64, rest: f64, saving: Saving) -> Option<f64> {
+    // n calls save n × a_call − once, of rest + n × today.
+    let gain = saving.a_call - share * saving.today;
+    (gain > 0.0).then(|| ((share * rest + saving.once.max(0.0)) / gain).ceil())
+}
+
+/// The table, and what one has to know to read it.
+pub(super) fn blocks(record: &Record, terms: &Terms) -> Vec<Block> {
+    let rows: Vec<_> = calls(record, terms).into_iter().chain(cached(record, terms)).collect();
+    if rows.is_empty() {
+        return vec![Block::Text(lacks("think"))];
+    }
+    let fixed = ["alternative", "between calls", "saved a call", "CPU a call, for today's"].map(str::to_owned);
+    let header = fixed.into_iter().chain(terms.starts_ns.iter().map(|ns| starts(*ns))).collect();
+    let about = format!(
+        "Calls an execution has to make so that {} of its whole time is saved: {} without calls, S for the interpreter, and its calls at \
+         what they take today in the same place. “Never”: a call saves too little of itself, or what it saves is within the intervals. \
+         What connecting takes longer is earned back first. CPU time is that of both processes. The last lines are \
+         the replayed `erc20` executions, whose calls follow each other at once: what a cache saves depends on the contract.",
+        percent(terms.share),
+        words::exactly(terms.fixed_ns),
+    );
+    vec![Block::Text(words_and_code(&about)), Block::Table(Table { header, rows })]
+}
+
+/// Ways to make the same calls, close to each other and with computing between them.
+fn calls(record: &Record, terms: &Terms) -> Vec<Vec<Value>> {
+    let Some(picked) = most_met(record, "think", |_| true) else { return vec![] };
+    let connect = most_met(record, "connect", |row| row.host == "thread");
+    let mut lines = Vec::new();
+    for (transport, wait) in
+        [("uds", "adaptive"), ("uds", "spin"), ("shm", "park"), ("shm", "adaptive"), ("shm", "spin")]
+    {
+        for think_us in THINK_US {
+            let find = |transport: &str, wait: &str| {
+                let same = |row: &Row| (&row.transport[..], &row.wait[..], row.think_us) == (transport, wait, think_us);
+                picked.one(same).filter(|row| !row.is_empty())
+            };
+            let (Some(today), Some(way)) = (find("uds", "park"), find(transport, wait)) else { continue };
+            let (Some(today_ns), Some(ns)) = (today.p50_ns, way.p50_ns) else { continue };
+            let faster = Order::of_rows(way, today) == Some(Order::Faster);
+            let a_call = if faster { today_ns - ns } else { 0.0 };
+            let once = connect.as_ref().and_then(|connect| more_to_connect(connect, way)).unwrap_or(0.0);
+            let saving = Saving { today: today_ns, a_call, once };
+            let text = if faster { nanos(a_call) } else { "nothing that is told".to_owned() };
+            let mut line = vec![
+                Value::word(words::way(way)),
+                between(think_us),
+                joined(text, [words::p50(today), words::p50(way)]),
+                cpu(way, today),
+            ];
+            line.extend(needed(terms, saving));
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// Ways to make fewer of them.
+fn cached(record: &Record, terms: &Terms) -> Vec<Vec<Value>> {
+    let workload = "trace:erc20";
+    let Some(picked) = most_met(record, "cache", |row| row.workload == workload) else { return vec![] };
+    let Some(today) = picked.way("uds", "park", workload) else { return vec![] };
+    let mut lines = Vec::new();
+    for (transport, wait) in [("uds", "park"), ("uds", "adaptive"), ("shm", "adaptive")] {
+        let same = |row: &Row| (&row.transport[..], &row.wait[..], row.cache) == (transport, wait, Some(super::PAGE));
+        let Some(way) = picked.one(same).filter(|row| !row.is_empty()) else { continue };
+        let (Some(today_ns), Some(ns), Some(calls)) = (today.execution_ns, way.execution_ns, today.execution_calls)
+        else {
+            continue;
+        };
+        // Connecting is in both times.
+        let saving = Saving { today: today_ns / calls, a_call: (today_ns - ns) / calls, once: 0.0 };
+        let mut line = vec![
+            Value::word(words::cached_way(way)),
+            between(0),
+            joined(difference(saving.a_call), [words::whole(today), words::whole(way)]),
+            Value::word(words::DASH),
+        ];
+        line.extend(needed(terms, saving));
+        lines.push(line);
+    }
+    lines
+}
+
+fn needed(terms: &Terms, saving: Saving) -> impl Iterator<Item = Value> {
+    terms.starts_ns.iter().map(move |start| {
+        let calls = calls_to_save(terms.share, terms.fixed_ns + start, saving);
+        Value::word(calls.map_or_else(|| "never".to_owned(), |calls| format!("{calls}")))
+    })
+}
+
+fn cpu(way: &Row, today: &Row) -> Value {
+    let (ours, theirs) = (words::cpu(way), words::cpu(today));
+    joined(format!("{} for {}", ours.text, theirs.text), [ours, theirs])
+}
+
+/// What connecting takes more than today. Ends that poll for ever were not recorded: they connect as adaptive ones do.
+fn more_to_connect(picked: &Picked<'_>, way: &Row) -> Option<f64> {
+    let wait = if way.wait == "spin" { "adaptive" } else { &way.wait };
+    Some(picked.way(&way.transport, wait, "connect")?.p50_ns? - picked.way("uds", "park", "connect")?.p50_ns?)
+}
+
+/// Microseconds between calls: none, and more than the budget of an adaptive wait.
+const THINK_US: [u64; 2] = [0, 100];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_pays_when_the_share_is_saved_and_not_a_call_earlier() {
+        let saving = Saving { today: 50e3, a_call: 40e3, once: 100e3 };
+        let (share, rest) = (0.05, 6.3e6);
+        let calls = calls_to_save(share, rest, saving).unwrap();
+        let saved = |calls: f64| (calls * saving.a_call - saving.once) / (rest + calls * saving.today);
+        assert!(saved(calls) >= share && saved(calls - 1.0) < share, "{calls}");
+        assert!(calls_to_save(share, 1e9, saving).unwrap() > calls);
+    }
+
+    #[test]
+    fn what_saves_less_than_the_share_of_a_call_never_pays() {
+        assert_eq!(calls_to_save(0.05, 1.0, Saving { today: 100.0, a_call: 5.0, once: 0.0 }), None);
+        assert_eq!(calls_to_save(0.05, 1.0, Saving { today: 100.0, a_call: -5.0, once: 0.0 }), None);
+    }
+}
