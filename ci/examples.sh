@@ -96,6 +96,8 @@ for kind in ("unix", "shm"):
                                   ("consume_result", "ok", 1)):
         name = f'genvm_host_calls_total{{method="{method}",status="{status}",transport="{kind}"}}'
         assert page()[name] == str(calls), (name, page())
+# docs/monitoring asks for percentiles of these.
+assert any(name.startswith("genvm_host_call_seconds_bucket{") for name in page()), page()
 try:
     page(url.replace("/metrics", "/other"))
     sys.exit("other pages are not there")

@@ -16,12 +16,20 @@ use genvm_transport::metrics::Snapshot;
 use genvm_transport::protocol::{Environment, HostState, Protocol, serve_blocking};
 use genvm_transport::{BlockingStream, ListenOptions, Listener, listen};
 use metrics::{counter, gauge};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Seconds, from a call over shared memory that polls to one that asks a model.
+const BUCKETS: [f64; 24] = [
+    2e-7, 5e-7, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2,
+    0.5, 1.0, 2.0, 5.0, 10.0,
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [address, http, snapshots] = &args[..] else { return Err("usage: metrics_host ADDRESS HTTP SNAPSHOTS".into()) };
-    let recorder = PrometheusBuilder::new().install_recorder()?;
+    // Without buckets the exporter computes quantiles itself, which cannot be put together over labels and hosts.
+    let calls = Matcher::Full("genvm_host_call_seconds".to_owned());
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(calls, &BUCKETS)?.install_recorder()?;
     let http = TcpListener::bind(http)?;
     let (end, ended) = mpsc::channel();
     let interrupted = end.clone();

@@ -1,4 +1,4 @@
-//! What README.md and the pages in `docs/` point at is there: links, headings, scripts, programs and their arguments; and the tables of
+//! What README.md and the pages in `docs/` and `results/` point at is there: links, headings, scripts, programs and their arguments; and the tables of
 //! the host protocol are those of the code. (Those of the upgrade and the segments are held against the code in `src/shm/documented.rs`.)
 #![cfg(feature = "uds")]
 
@@ -240,7 +240,8 @@ fn cells(line: &str) -> Vec<&str> {
 /// The pages at the root and in `docs/`.
 fn pages() -> Vec<PathBuf> {
     let in_directory = |directory: &str| fs::read_dir(root().join(directory)).expect("a directory");
-    let files = in_directory("").chain(in_directory("docs")).map(|entry| entry.expect("an entry").path());
+    let files = ["", "docs", "docs/monitoring", "results"].into_iter().flat_map(in_directory);
+    let files = files.map(|entry| entry.expect("an entry").path());
     let mut pages: Vec<PathBuf> =
         files.filter(|file| file.extension().is_some_and(|extension| extension == "md")).collect();
     pages.sort();
@@ -268,7 +269,9 @@ fn headings(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let named = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
     let kept = named.map(|name| name.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect::<String>());
-    kept.map(|name| name.replace(' ', "-")).collect()
+    let anchors =
+        text.split("<a id=\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(name, _)| name.to_owned());
+    kept.map(|name| name.replace(' ', "-")).chain(anchors).collect()
 }
 
 fn root() -> &'static Path {

@@ -85,3 +85,26 @@ pub(super) fn value(number: u64, row: usize, column: &'static str) -> Value {
 }
 
 const FAULTS: &str = "faults.tsv";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_run_of_the_faults_is_summed_up_by_what_was_hurt() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(faults(folder.path()).unwrap().is_none());
+        for (run, trials) in [("2026-01-01-faults", 1), ("2026-02-01-faults", 100)] {
+            fs::create_dir(folder.path().join(run)).unwrap();
+            let rows = format!(
+                "fault\ton\ttrials\tfailures\tresult\nkilled\tshm\t{trials}\t0\tok\nkilled\tunix\t50\t2\tfailed\n\
+                 full\tshm\t7\t0\tok\nsteps\tshm\t0\t0\tskipped\n"
+            );
+            fs::write(folder.path().join(run).join(FAULTS), rows).unwrap();
+        }
+        let (run, tried) = faults(folder.path()).unwrap().unwrap();
+        assert_eq!(run, "2026-02-01-faults");
+        let sums: Vec<_> = tried.iter().map(|on| (&on.on[..], on.faults, on.trials, on.failures)).collect();
+        assert_eq!(sums, [("shm", 2, 107, 0), ("unix", 1, 50, 2)]);
+    }
+}
