@@ -1,5 +1,6 @@
-//! What README.md and the pages in `docs/` and `results/` point at is there: links, headings, scripts, programs and their arguments; and the tables of
-//! the host protocol are those of the code. (Those of the upgrade and the segments are held against the code in `src/shm/documented.rs`.)
+//! What README.md, the pages in `docs/` and the follow-up to ADR-003 point at is there: links, headings, scripts, programs and their
+//! arguments; and the tables of the host protocol are those of the code. (Those of the upgrade and the segments are held against the code
+//! in `src/shm/documented.rs`.)
 #![cfg(feature = "uds")]
 
 use std::collections::BTreeSet;
@@ -240,8 +241,8 @@ fn cells(line: &str) -> Vec<&str> {
 /// The pages at the root and in `docs/`.
 fn pages() -> Vec<PathBuf> {
     let in_directory = |directory: &str| fs::read_dir(root().join(directory)).expect("a directory");
-    let files = ["", "docs", "docs/monitoring", "results"].into_iter().flat_map(in_directory);
-    let files = files.map(|entry| entry.expect("an entry").path());
+    let files = ["", "docs", "docs/monitoring"].into_iter().flat_map(in_directory);
+    let files = files.map(|entry| entry.expect("an entry").path()).chain([root().join("results/ADR-follow-up.md")]);
     let mut pages: Vec<PathBuf> =
         files.filter(|file| file.extension().is_some_and(|extension| extension == "md")).collect();
     pages.sort();
