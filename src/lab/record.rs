@@ -155,6 +155,11 @@ const PARTS: &[Part] = &[
     },
     Part { name: "idle", question: "a connection that nobody uses", arguments: "study idle" },
     Part { name: "doorbell", question: "how to wake a peer", arguments: "study doorbell --time 120" },
+    Part {
+        name: "model",
+        question: "whether `advise` would have known: its model against all of these executions",
+        arguments: "advise --check --results .",
+    },
 ];
 
 /// The part of which histograms are kept.

@@ -6,7 +6,7 @@
 //! | `read` | the tables and texts of a directory |
 //! | `pick` | which of their rows are shown |
 //! | `words` | how rows and numbers are called |
-//! | `claims`, `tables`, `charts` | what is said, tabled and plotted |
+//! | `claims`, `targets`, `tables`, `charts` | what is said, tabled and plotted |
 //! | `page`, `pages` | what a page is made of, and what stands on which |
 //! | `follow_up` | the parts of `ADR-follow-up.md` |
 //! | `fill` | puts parts into a page that people wrote |
@@ -26,6 +26,7 @@ mod pick;
 mod plot;
 mod read;
 mod tables;
+mod targets;
 mod words;
 
 use std::collections::BTreeMap;

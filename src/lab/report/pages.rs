@@ -5,7 +5,7 @@ use super::claims;
 use super::page::{Block, Line, Piece, Value, line};
 use super::read::{Record, Row};
 use super::tables::{PRINTED, TABLES, ways, words_and_code};
-use super::words;
+use super::{targets, words};
 
 /// The summary of a record: everything that it has, and what it has not.
 pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
@@ -40,6 +40,15 @@ pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
             Some(table) => blocks.extend(table),
             None => missing.push(lacks(&format!("the table “{}”", table.title()), table.part)),
         }
+    }
+    if let Some(table) = targets::table(record) {
+        let about = "Ratios that the design of shared memory was asked for, to the floor or to the sleeping socket in the same rounds, with the \
+                     default wait. `results/README.md` says why some are missed.";
+        blocks.extend([
+            Block::Heading(3, "What was hoped for".to_owned()),
+            Block::Text(words_and_code(about)),
+            Block::Table(table),
+        ]);
     }
     blocks.push(Block::Heading(2, "As printed".to_owned()));
     for (part, title) in PRINTED {

@@ -180,6 +180,7 @@ pub(super) const PRINTED: &[(&str, &str)] = &[
     ("walk", "The least that any ring can take"),
     ("idle", "A connection that nobody uses"),
     ("doorbell", "How to wake a peer"),
+    ("model", "The model of `advise`, and what was measured"),
 ];
 
 impl Pivot {
