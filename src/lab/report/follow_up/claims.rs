@@ -283,7 +283,7 @@ fn bottleneck(record: &Record) -> Claim {
                     |row: &Row| (&row.transport[..], &row.wait[..], row.connections) == (transport, wait, connections);
                 picked.one(same)
             };
-            let rates = RATES.map(|(transport, wait)| find(transport, wait));
+            let rates = WAYS.map(|(transport, wait)| find(transport, wait));
             let mut cells = vec![
                 Value::word(if host == "tokio" { "tokio" } else { "threads" }),
                 Value::word(connections.to_string()),
@@ -361,5 +361,5 @@ fn calls(row: &Row) -> Value {
 
 /// Ways whose time is given as a share of today's.
 const AGAINST_TODAY: [(&str, &str); 4] = [("uds", "adaptive"), ("shm", "park"), ("shm", "adaptive"), ("shm", "spin")];
-/// Ways that were recorded with many connections, today's first.
-const RATES: [(&str, &str); 4] = [("uds", "park"), ("uds", "adaptive"), ("shm", "park"), ("shm", "adaptive")];
+/// Ways that are compared wherever they were recorded, today's first.
+pub(super) const WAYS: [(&str, &str); 4] = [("uds", "park"), ("uds", "adaptive"), ("shm", "park"), ("shm", "adaptive")];

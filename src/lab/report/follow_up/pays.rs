@@ -31,7 +31,7 @@ fn calls_to_save(share: f64, rest: f64, saving: Saving) -> Option<f64> {
 
 /// The table, and what one has to know to read it.
 pub(super) fn blocks(record: &Record, terms: &Terms) -> Vec<Block> {
-    let rows: Vec<_> = calls(record, terms).into_iter().chain(cached(record, terms)).collect();
+    let rows: Vec<_> = calls(record, terms).into_iter().chain(fewer(record, terms)).collect();
     if rows.is_empty() {
         return vec![Block::Text(lacks("think"))];
     }
@@ -81,29 +81,35 @@ fn calls(record: &Record, terms: &Terms) -> Vec<Vec<Value>> {
     lines
 }
 
-/// Ways to make fewer of them.
-fn cached(record: &Record, terms: &Terms) -> Vec<Vec<Value>> {
+/// Ways to make fewer of them, or several at once: the latter are parts of their own, and today's way is in another.
+fn fewer(record: &Record, terms: &Terms) -> Vec<Vec<Value>> {
     let workload = "trace:erc20";
-    let Some(picked) = most_met(record, "cache", |row| row.workload == workload) else { return vec![] };
-    let Some(today) = picked.way("uds", "park", workload) else { return vec![] };
     let mut lines = Vec::new();
-    for (transport, wait) in [("uds", "park"), ("uds", "adaptive"), ("shm", "adaptive")] {
-        let same = |row: &Row| (&row.transport[..], &row.wait[..], row.cache) == (transport, wait, Some(super::PAGE));
-        let Some(way) = picked.one(same).filter(|row| !row.is_empty()) else { continue };
-        let (Some(today_ns), Some(ns), Some(calls)) = (today.execution_ns, way.execution_ns, today.execution_calls)
-        else {
+    for (part, with_today, cache) in [("cache", "cache", Some(super::PAGE)), ("batches", "savings", None)] {
+        let of = |part| most_met(record, part, |row| row.workload == workload);
+        let (Some(picked), Some(base)) = (of(part), of(with_today)) else { continue };
+        let Some(today) = base.way("uds", "park", workload).filter(|_| base.distance == picked.distance) else {
             continue;
         };
-        // Connecting is in both times.
-        let saving = Saving { today: today_ns / calls, a_call: (today_ns - ns) / calls, once: 0.0 };
-        let mut line = vec![
-            Value::word(words::cached_way(way)),
-            between(0),
-            joined(difference(saving.a_call), [words::whole(today), words::whole(way)]),
-            Value::word(words::DASH),
-        ];
-        line.extend(needed(terms, saving));
-        lines.push(line);
+        for (transport, wait) in [("uds", "park"), ("uds", "adaptive"), ("shm", "adaptive")] {
+            let same = |row: &Row| (&row.transport[..], &row.wait[..], row.cache) == (transport, wait, cache);
+            let Some(way) = picked.one(same).filter(|row| !row.is_empty()) else { continue };
+            let (Some(today_ns), Some(ns), Some(calls)) = (today.execution_ns, way.execution_ns, today.execution_calls)
+            else {
+                continue;
+            };
+            // Connecting is in both times.
+            let saving = Saving { today: today_ns / calls, a_call: (today_ns - ns) / calls, once: 0.0 };
+            let batched = if way.in_flight > 1 { ", batched" } else { "" };
+            let mut line = vec![
+                Value::word(words::cached_way(way) + batched),
+                between(0),
+                joined(difference(saving.a_call), [words::whole(today), words::whole(way)]),
+                Value::word(words::DASH),
+            ];
+            line.extend(needed(terms, saving));
+            lines.push(line);
+        }
     }
     lines
 }
@@ -120,10 +126,10 @@ fn cpu(way: &Row, today: &Row) -> Value {
     joined(format!("{} for {}", ours.text, theirs.text), [ours, theirs])
 }
 
-/// What connecting takes more than today. Ends that poll for ever were not recorded: they connect as adaptive ones do.
+/// What connecting takes more than today. Ends that poll for ever connect as adaptive ones do, where they were not recorded.
 fn more_to_connect(picked: &Picked<'_>, way: &Row) -> Option<f64> {
-    let wait = if way.wait == "spin" { "adaptive" } else { &way.wait };
-    Some(picked.way(&way.transport, wait, "connect")?.p50_ns? - picked.way("uds", "park", "connect")?.p50_ns?)
+    let connect = |transport, wait| picked.way(transport, wait, "connect")?.p50_ns;
+    Some(connect(&way.transport, &way.wait).or_else(|| connect(&way.transport, "adaptive"))? - connect("uds", "park")?)
 }
 
 /// Microseconds between calls: none, and more than the budget of an adaptive wait.

@@ -1,6 +1,6 @@
 //! What ADR-003 rejects, and what it would have considered: claims as in [`claims`](super::claims).
 
-use super::claims::{Claim, Verdict, claim, table};
+use super::claims::{Claim, Verdict, WAYS, claim, table, todays};
 use super::compare::{self, Order, joined};
 use super::source::{Counted, Tried, value};
 use crate::lab::report::page::{Block, Piece, Table, Value, line};
@@ -122,36 +122,40 @@ fn http(record: &Record) -> Claim {
 
 /// “Consider implementing batching for multiple operations to reduce round-trip overhead”.
 fn batching(record: &Record) -> Claim {
-    let rule = "A call with the most recorded calls on their way at once against one alone, over the same adaptive way, by the 95 % intervals of \
-                their medians: supported if faster over both, in part if over one.";
+    let rule = "A call with the most recorded calls on their way at once against one alone, over the same way, by the 95 % intervals of their \
+                medians: supported if faster over all recorded ways, in part if over some.";
     let picked = most_met(record, "flight", |_| true);
     let mut flights: Vec<u32> = picked.iter().flat_map(|picked| &picked.rows).map(|row| row.in_flight).collect();
     flights.sort_unstable();
     flights.dedup();
-    let find = |transport: &str, in_flight: u32| {
-        let same = |row: &Row| (&row.transport[..], &row.wait[..], row.in_flight) == (transport, "adaptive", in_flight);
+    let find = |(transport, wait): (&str, &str), in_flight: u32| {
+        let same = |row: &Row| (&row.transport[..], &row.wait[..], row.in_flight) == (transport, wait, in_flight);
         picked.as_ref()?.one(same).filter(|row| !row.is_empty())
     };
+    let recorded = WAYS.iter().filter(|way| flights.iter().any(|in_flight| find(**way, *in_flight).is_some()));
+    let recorded: Vec<_> = recorded.copied().collect();
+    let dash = || Value::word(words::DASH);
     let rows = flights.iter().map(|in_flight| {
-        let cell =
-            |transport| find(transport, *in_flight).map_or_else(|| Value::word(words::DASH), words::p50_interval);
-        vec![Value::word(in_flight.to_string()), cell("uds"), cell("shm")]
+        let cells = recorded.iter().map(|way| find(*way, *in_flight).map_or_else(dash, words::p50_interval));
+        std::iter::once(Value::word(in_flight.to_string())).chain(cells).collect()
     });
     let rows = rows.collect();
     let (mut holds, mut all, mut told, mut values) = (0, 0, Vec::new(), Vec::new());
-    if let [few, .., many] = &flights[..] {
-        for transport in ["uds", "shm"] {
-            let Some((many, few)) = find(transport, *many).zip(find(transport, *few)) else { continue };
-            let value = compare::medians(many, few);
-            told.push(format!("{} {}", words::way(many), value.text));
-            values.push(value);
-            all += 1;
-            holds += usize::from(Order::of_rows(many, few) == Some(Order::Faster));
-        }
+    let mut names = vec!["in flight".to_owned()];
+    for way in &recorded {
+        names.extend(flights.iter().find_map(|in_flight| find(*way, *in_flight)).map(words::way));
+        let ends = flights.first().zip(flights.last()).filter(|(few, many)| few < many);
+        let pair = ends.and_then(|(few, many)| find(*way, *many).zip(find(*way, *few)));
+        let Some((many, few)) = pair else { continue };
+        let value = compare::medians(many, few);
+        told.push(format!("{}: {}", words::way(many), value.text));
+        values.push(value);
+        all += 1;
+        holds += usize::from(Order::of_rows(many, few) == Some(Order::Faster));
     }
-    let because = joined(format!("Faster over {holds} of {all} ways: {}", told.join("; ")), values);
-    let header = ["in flight", "socket, adaptive", "shared memory, adaptive"].map(str::to_owned).into();
-    let evidence = table(header, rows, line!["Time for each call, with so many on their way:"]);
+    let because = joined(format!("Faster over {holds} of {all} ways. {}", told.join("; ")), values);
+    let mut evidence = table(names, rows, line!["Time for each call, with so many on their way:"]);
+    evidence.extend(batches(record));
     claim(
         "batching",
         "Batching reduces round-trip overhead",
@@ -161,6 +165,34 @@ fn batching(record: &Record) -> Claim {
         evidence,
         "flight",
     )
+}
+
+/// Whole executions whose reads go out together where they follow each other, if they were recorded.
+fn batches(record: &Record) -> Vec<Block> {
+    let Some(picked) = most_met(record, "batches", |_| true) else { return vec![] };
+    let alone = most_met(record, "savings", |_| true).filter(|alone| alone.distance == picked.distance);
+    let mut rows = Vec::new();
+    for today in todays(record) {
+        let pair = |(transport, wait): (&str, &str)| {
+            let same = |row: &Row| {
+                (&row.transport[..], &row.wait[..], row.cache, &row.workload)
+                    == (transport, wait, None, &today.workload)
+            };
+            let one = picked.one(same).filter(|row| !row.is_empty())?;
+            let other = alone.as_ref()?.one(same).filter(|row| !row.is_empty())?;
+            Some(compare::executions(one, other))
+        };
+        let cells = WAYS.iter().map(|way| pair(*way).unwrap_or_else(|| Value::word(words::DASH)));
+        let name = today.trace().unwrap_or(&today.workload);
+        rows.push(std::iter::once(Value::word(name)).chain(cells).collect::<Vec<_>>());
+    }
+    let header =
+        ["execution", "socket, sleeping", "socket, adaptive", "shm, sleeping", "shm, adaptive"].map(str::to_owned);
+    let about = line![
+        "Whole executions, reads that follow each other sent together, for one at a time. That is the most that batches could win: a contract \
+         would have to know all of these reads beforehand."
+    ];
+    table(header.into(), rows, about)
 }
 
 fn ratio(row: &Row) -> Option<[f64; 2]> {
