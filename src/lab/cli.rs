@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{advise, compare, doctor, host, record, replay, report, study, worker};
+use super::{advise, compare, doctor, host, manual, record, replay, report, study, worker};
 
 /// Compares transports between GenVM and its host, on recorded executions, between real processes.
 #[derive(Debug, Parser)]
-#[command(name = "transport-lab", version, about, max_term_width = 100)]
-struct Cli {
+#[command(name = "transport-lab", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli<V: Subcommand> {
     #[command(subcommand)]
-    verb: Verb,
+    verb: V,
 }
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,13 @@ enum Verb {
     Study(study::Study),
     /// Say whether another way to reach the host would pay, for executions that were counted or recorded
     Advise(Box<advise::AdviseArgs>),
+    /// Write the manual pages and completions for bash, zsh and fish into a folder
+    Manual(manual::ManualArgs),
+}
+
+/// What the lab starts itself as.
+#[derive(Debug, Subcommand)]
+enum Part {
     #[command(hide = true)]
     WorkerHost,
     #[command(hide = true)]
@@ -45,11 +53,34 @@ enum Verb {
     GuardSocket(host::GuardArgs),
 }
 
-/// Runs the verb that the command line names. 0: done; 1: it failed, or something that was measured or tried out did; 2: wrong usage;
-/// 3: slower than the baseline; 130: interrupted.
+#[derive(Debug, Subcommand)]
+enum Any {
+    #[command(flatten)]
+    Verb(Verb),
+    #[command(flatten)]
+    Part(Part),
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, or something that was measured or tried out did; 2 wrong usage; \
+    3 slower than the baseline; 130 interrupted";
+
+/// Runs the verb that the command line names. The exit codes are those that `--help` tells.
 pub fn main() -> ExitCode {
-    let success = |()| ExitCode::SUCCESS;
-    let done = match Cli::parse().verb {
+    let done = match Cli::<Any>::parse().verb {
+        Any::Verb(verb) => run(verb),
+        Any::Part(part) => play(part),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("transport-lab: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
         Verb::Compare(args) => compare::run(*args).map(|ended| match ended {
             compare::Ended::Measured => ExitCode::SUCCESS,
             compare::Ended::Failed => ExitCode::FAILURE,
@@ -63,25 +94,28 @@ pub fn main() -> ExitCode {
         Verb::Report(args) => report::run(args),
         Verb::Study(study) => study::run(study),
         Verb::Advise(args) => advise::run(&args),
-        Verb::WorkerHost => worker::host(),
-        Verb::WorkerClient => worker::client(),
-        Verb::BellNear => study::near(),
-        Verb::BellFar(args) => study::far(&args).map(success),
-        Verb::GuardSocket(args) => host::guard(&args).map(success),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("transport-lab: {}", explain(&error));
-            ExitCode::FAILURE
-        }
+        Verb::Manual(args) => manual::run(Cli::<Verb>::command(), &args).map(success),
     }
+}
+
+fn play(part: Part) -> Result<ExitCode> {
+    match part {
+        Part::WorkerHost => worker::host(),
+        Part::WorkerClient => worker::client(),
+        Part::BellNear => study::near(),
+        Part::BellFar(args) => study::far(&args).map(success),
+        Part::GuardSocket(args) => host::guard(&args).map(success),
+    }
+}
+
+fn success((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 /// Whether these are arguments of `transport-lab`.
 #[cfg(test)]
 pub(super) fn check(arguments: &[String]) -> Result<(), clap::Error> {
-    Cli::try_parse_from(std::iter::once("transport-lab").chain(arguments.iter().map(String::as_str))).map(drop)
+    Cli::<Any>::try_parse_from(std::iter::once("transport-lab").chain(arguments.iter().map(String::as_str))).map(drop)
 }
 
 /// The error and its causes, leaving out those that an outer one quotes already.

@@ -29,6 +29,7 @@
 //! | `report` | the verb that makes pages and plots of it |
 //! | `advise` | the verb that says what would pay |
 //! | `host`, `replay` | the verbs for other people's programs |
+//! | `manual` | the verb for packagers |
 //! | `doctor` | the verb that says what disturbs a measurement here, and what does not work |
 //! | `machine` | where the numbers come from |
 
@@ -46,6 +47,7 @@ mod host;
 mod interval;
 mod line;
 mod machine;
+mod manual;
 mod matrix;
 mod model;
 mod player;
