@@ -71,6 +71,7 @@ impl ConnectOptions {
 
 /// What a client of `shm://` does when the host does not offer shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Fallback {
     /// Fail with [`ConnectError::Upgrade`](crate::ConnectError::Upgrade).
     #[default]
@@ -124,6 +125,7 @@ impl ListenOptions {
 /// Which processes may be at the other end of a Unix socket, by the user id that the kernel reports.
 /// TCP peers have none: only [`Any`](Self::Any) lets them in, and TCP listeners ignore the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum PeerPolicy {
     /// Processes of this process's effective user.
     #[default]

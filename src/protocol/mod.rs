@@ -17,6 +17,11 @@
 //! against [`Limits`] before anything they announce is awaited, and memory grows only with what has arrived. After such
 //! an error the connection is dead: there is no way to find the next message.
 //!
+//! # What may grow
+//!
+//! Methods, statuses, revisions and whatever is chosen or fails: these enums and structs are `#[non_exhaustive]`. The modes and codes that a
+//! handler has to tell apart, and the fields of a message, belong to the wire: the compiler shall say where a new one is missing.
+//!
 //! # What it does not do
 //!
 //! It does not choose or open streams ([`connect`](crate::connect), [`listen`](crate::listen)), retry, reconnect or time

@@ -23,6 +23,7 @@ use super::types::{Account, LeaderResult, SlotId, Status, StorageMode};
 
 /// How a connection ended that was served to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Served {
     /// `consume_result` was answered. Bytes after it, if any, were not looked at; at revision 2 there were calls or none, and then the
     /// client closed.

@@ -106,6 +106,7 @@ fn hex<'a>(f: &mut fmt::Formatter<'_>, name: &str, bytes: impl Iterator<Item = &
 /// A byte that stands for nothing in its enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{byte} is no {what} (expected {expected})")]
+#[non_exhaustive]
 pub struct UnknownByte {
     /// What was read.
     pub byte: u8,

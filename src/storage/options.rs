@@ -57,6 +57,7 @@ impl CacheOptions {
 
 /// When a write goes to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum WriteMode {
     /// At once. The host's refusal is the write's result.
     #[default]

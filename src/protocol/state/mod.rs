@@ -91,7 +91,7 @@ fn assert_in_slot(index: u32, length: usize) {
     assert!(u64::from(index) + length as u64 <= 1 << 32, "index {index} + length {length} goes beyond the slot");
 }
 
-/// What an execution finds when it starts.
+/// What an execution finds when it starts. To be written with `..Environment::default()`, so that it may get more fields.
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// The running contract: the account whose slots it may write.
@@ -143,6 +143,7 @@ impl Default for Environment {
 
 /// Who computes the nondeterministic blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// This node does.
     Leader,
@@ -152,6 +153,7 @@ pub enum Role {
 
 /// Prepared answers to EVM calls; when there is none, the answer is [`Environment::no_eth_reply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EthReplies {
     /// The first call gets the first, and so on.
     InOrder(VecDeque<Vec<u8>>),
