@@ -81,9 +81,9 @@ fn the_lab_takes_the_arguments_that_the_pages_give_it() {
     let mut commands = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page");
-        for (at, _) in text.match_indices("cargo lab ") {
-            // Up to the end of the code, which is a line or what stands between two backticks; a comment may follow.
-            let command = text[at..].split(['\n', '`', '#']).next().expect("a first part");
+        for (at, _) in text.match_indices("cargo lab ").chain(text.match_indices("cargo lab-peers ")) {
+            // Up to the end of the code, which is a line or what stands between two backticks; a comment or a reason may follow.
+            let command = text[at..].split(['\n', '`', '#', '(']).next().expect("a first part");
             let arguments: Vec<&str> = command.split_whitespace().skip(2).collect();
             commands += 1;
             let lab = std::process::Command::new(env!("CARGO_BIN_EXE_transport-lab"))
@@ -238,11 +238,12 @@ fn cells(line: &str) -> Vec<&str> {
     line.trim_matches('|').split('|').map(str::trim).collect()
 }
 
-/// The pages at the root and in `docs/`.
+/// The pages at the root, in `docs/` and of the other parts of the repository.
 fn pages() -> Vec<PathBuf> {
-    let in_directory = |directory: &str| fs::read_dir(root().join(directory)).expect("a directory");
-    let files = ["", "docs", "docs/monitoring"].into_iter().flat_map(in_directory);
-    let files = files.map(|entry| entry.expect("an entry").path()).chain([root().join("results/ADR-follow-up.md")]);
+    let directories = ["", "docs", "docs/monitoring", "benches", "results", "examples/python-host"];
+    let entries =
+        directories.into_iter().flat_map(|directory| fs::read_dir(root().join(directory)).expect("a directory"));
+    let files = entries.map(|entry| entry.expect("an entry").path());
     let mut pages: Vec<PathBuf> =
         files.filter(|file| file.extension().is_some_and(|extension| extension == "md")).collect();
     pages.sort();
