@@ -42,6 +42,24 @@ impl ShmStream {
         }
     }
 
+    #[cold]
+    fn wait_to_read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.wait(Wanted::Bytes, self.read_timeout, self.free_polls, |channel| match channel.try_read(out)? {
+            Tried::Bytes(n) => Ok(Some(n)),
+            Tried::End => Ok(Some(0)),
+            Tried::Nothing => Ok(None),
+        })
+    }
+
+    /// Takes some of `bytes`, at least one, once there is room.
+    #[cold]
+    fn wait_to_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(Wanted::Room, self.write_timeout, 0, |channel| match channel.try_write(bytes)? {
+            0 => Ok(None),
+            n => Ok(Some(n)),
+        })
+    }
+
     /// Waits, as the strategy says, until `attempt` has something. `polls` were made already.
     #[inline(never)]
     fn wait<T>(
@@ -83,6 +101,7 @@ impl ShmStream {
 }
 
 impl Read for ShmStream {
+    #[inline]
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
             return Ok(0);
@@ -90,37 +109,29 @@ impl Read for ShmStream {
         self.channel.publish();
         // Nearly every answer is there within these polls.
         let mut polls = self.free_polls;
-        while !self.channel.consumer.poll() && polls > 0 {
-            polls -= 1;
-            std::hint::spin_loop();
-        }
-        match self.channel.try_read(out)? {
-            Tried::Bytes(n) => Ok(n),
-            Tried::End => Ok(0),
-            Tried::Nothing => {
-                let attempt = |channel: &mut Channel| match channel.try_read(out)? {
-                    Tried::Bytes(n) => Ok(Some(n)),
-                    Tried::End => Ok(Some(0)),
-                    Tried::Nothing => Ok(None),
-                };
-                self.wait(Wanted::Bytes, self.read_timeout, self.free_polls, attempt)
+        loop {
+            match self.channel.try_read(out)? {
+                Tried::Bytes(n) => return Ok(n),
+                Tried::End => return Ok(0),
+                Tried::Nothing if polls == 0 => return self.wait_to_read(out),
+                Tried::Nothing => {
+                    polls -= 1;
+                    std::hint::spin_loop();
+                }
             }
         }
     }
 }
 
 impl Write for ShmStream {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
-        let attempt = |channel: &mut Channel| match channel.try_write(bytes)? {
-            0 => Ok(None),
-            n => Ok(Some(n)),
-        };
-        match attempt(&mut self.channel)? {
-            Some(n) => Ok(n),
-            None => self.wait(Wanted::Room, self.write_timeout, 0, attempt),
+        match self.channel.try_write(bytes)? {
+            0 => self.wait_to_write(bytes),
+            n => Ok(n),
         }
     }
 
@@ -134,6 +145,7 @@ impl Write for ShmStream {
     }
 
     /// Never waits: what was written lies in the ring already.
+    #[inline]
     fn flush(&mut self) -> io::Result<()> {
         self.channel.flush()
     }

@@ -33,6 +33,10 @@ impl Mapping {
 
     pub(crate) fn prefetch(&self, _: usize) {}
 
+    pub(super) fn copy_in_words(&self, offset: usize, from: &[u8]) {
+        self.copy_in(offset, from);
+    }
+
     pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
         assert!(self.writable, "copy into the peer's segment");
         self.each_word(offset, from.len(), |word, within, of_copy| {

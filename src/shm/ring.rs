@@ -71,9 +71,9 @@ pub(crate) struct Producer {
     consumed: u64,
     lines: u64,
     max_record_lines: u64,
-    /// The first lines of the open record, without its header. The consumer polls them, and would take them away again and
-    /// again if they were written before the header is; so they stay here until `publish` writes all of them at once. Beyond
-    /// what is staged they hold bytes of earlier records, which the peer has had before.
+    /// The first lines of the open record. The consumer polls them, and would take them away again and again if they were
+    /// written before the header is; so they stay here until `publish` writes all of them at once. Beyond what is staged they hold
+    /// bytes of earlier records, which the peer has had before, or zeros.
     first: FirstLines,
 }
 
@@ -131,12 +131,17 @@ impl Producer {
     /// Makes everything written visible. Says whether there was anything.
     #[inline]
     pub(crate) fn publish(&mut self) -> bool {
-        if self.staged == 0 {
-            return false;
+        let there_is = self.staged > 0;
+        if there_is {
+            self.publish_staged();
         }
+        there_is
+    }
+
+    fn publish_staged(&mut self) {
         let header = self.position << 16 | self.staged as u64;
-        // EDGE record-visible: pairs with the Acquire load in `Consumer::has_bytes`. Whole lines whatever is staged: a copy of
-        // known size is a few instructions, one of unknown size a call.
+        // EDGE record-visible: pairs with the Acquire load in `Consumer::has_bytes`. Whole lines whatever is staged: a known
+        // number of words is a few instructions.
         if self.staged <= LINE - HEADER {
             self.ours.publish_lines(self.offset(), &self.first.0[..LINE], header);
         } else {
@@ -147,7 +152,6 @@ impl Producer {
         self.ready -= lines;
         self.staged = 0;
         self.limit = if self.ready >= self.max_record_lines { payload(self.max_record_lines) } else { 0 };
-        true
     }
 
     /// Whether `write` would take at least one byte.
@@ -162,7 +166,15 @@ impl Producer {
         self.staged += bytes.len();
         match self.first.0.get_mut(at..at + bytes.len()) {
             Some(place) => place.copy_from_slice(bytes),
-            None => self.stage_beyond(at, bytes),
+            None => return self.stage_beyond(at, bytes),
+        }
+        // A word that is loaded whole waits for the cache if it was stored in parts. So the last one is stored once more, whole.
+        let parts = (at + bytes.len()) % WORD;
+        if let Some(last) = bytes.last_chunk()
+            && let Some(word) = self.first.0.as_chunks_mut().0.get_mut((at + bytes.len()) / WORD)
+            && parts > 0
+        {
+            *word = (u64::from_le_bytes(*last) >> (8 * (WORD - parts))).to_le_bytes();
         }
     }
 
@@ -217,6 +229,8 @@ const STAGED: usize = 2 * LINE;
 #[repr(align(64))]
 struct FirstLines([u8; STAGED]);
 
+const WORD: usize = size_of::<u64>();
+
 /// What [`Producer::write`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wrote {
@@ -266,11 +280,17 @@ impl Consumer {
     /// Copies out what is there, up to the end of a record or the size of `out`; 0 if there is nothing.
     ///
     /// It does not look at the next record: nearly always that has not been written, and the look would cost the transfer of
-    /// a cache line in front of whatever the caller does with these bytes.
+    /// a cache line in front of whatever the caller does with these bytes. But while there is nothing, it has the next two lines
+    /// on their way: a request of more than 56 bytes lies on both, and fetching the second only after the first has been looked
+    /// at would cost the transfer of a line on top.
     #[inline]
     pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<Read, RingFault> {
-        if !self.has_bytes()? {
-            return Ok(Read { bytes: 0, released: false });
+        if self.length == 0 {
+            let next = (self.position + 1) & (self.lines - 1);
+            self.theirs.prefetch(RING + next as usize * LINE);
+            if !self.has_bytes()? {
+                return Ok(Read { bytes: 0, released: false });
+            }
         }
         let n = (self.length - self.taken).min(out.len());
         self.theirs.copy_out(self.offset() + HEADER + self.taken, &mut out[..n]);
@@ -283,16 +303,6 @@ impl Consumer {
             released = self.release();
         }
         Ok(Read { bytes: n, released })
-    }
-
-    /// Whether there is something new to [`read`](Self::read), be it a fault: the look that a waiting end repeats. Has the next
-    /// two lines on their way meanwhile: a request of more than 56 bytes lies on both, and fetching the second only after the
-    /// first has been looked at would cost the transfer of a line on top.
-    #[inline]
-    pub(crate) fn poll(&self) -> bool {
-        let next = (self.position + 1) & (self.lines - 1);
-        self.theirs.prefetch(RING + next as usize * LINE);
-        self.length > 0 || self.theirs.load(self.offset(), Acquire) >> 16 == self.position
     }
 
     /// Whether `read` would return at least one byte.
@@ -310,14 +320,19 @@ impl Consumer {
         let to_end = self.lines - (self.position & (self.lines - 1));
         let max = to_end.min(self.max_record_lines) * LINE as u64 - HEADER as u64;
         if length == 0 || length > max {
-            // The one position that untouched memory, or a payload of zeros, can be mistaken for: it comes up once in 2^48.
-            if header == 0 {
-                return Ok(false);
-            }
-            return Err(RingFault::Length { position: self.position, seen: length, max });
+            return self.no_record(header, max);
         }
         self.length = length as usize;
         Ok(true)
+    }
+
+    #[cold]
+    fn no_record(&self, header: u64, max: u64) -> Result<bool, RingFault> {
+        // The one position that untouched memory, or a payload of zeros, can be mistaken for: it comes up once in 2^48.
+        if header == 0 {
+            return Ok(false);
+        }
+        Err(RingFault::Length { position: self.position, seen: header & 0xffff, max })
     }
 
     /// Says how far we have read, every quarter of the ring: rarely enough to cost nothing, often enough that a producer
@@ -357,5 +372,5 @@ fn payload(lines: u64) -> usize {
 /// Lines that a record with `payload` bytes covers.
 #[inline]
 fn record_lines(payload: usize) -> u64 {
-    (HEADER + payload).div_ceil(LINE) as u64
+    ((HEADER + payload + LINE - 1) / LINE) as u64
 }
