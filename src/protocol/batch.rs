@@ -105,15 +105,9 @@ impl<S: Read + Write> Batch<'_, S> {
     /// protocol ends it: the call that meets it gets the cause ([`CallError::Io`], [`CallError::Protocol`]), all after it
     /// [`CallError::Dead`], and so do later calls of the client.
     pub fn run(self) -> Vec<Result<Reply, CallError>> {
-        let Self { client, capacity, requests, calls } = self;
-        let mut results = Vec::with_capacity(calls.len());
-        let take = |replies: &mut Replies<S>, number: usize| {
-            let Queued { method, length, .. } = calls[number];
-            replies.reply(method, length)
-        };
-        pipeline(client, capacity, &requests, &calls, take, |result| results.push(result));
-        client.keep(requests);
-        results
+        let mut results = Results(Vec::with_capacity(self.calls.len()));
+        self.pipeline(&mut results);
+        results.0
     }
 }
 
@@ -142,30 +136,16 @@ impl<S: BlockingStream> HostClient<S> {
     /// That of the first read that failed. Those that were answered are filled all the same; a [`Batch`] tells which. A buffer that is
     /// longer than the limits allow is refused before anything is sent.
     pub fn storage_read_many(&mut self, reads: &mut [SlotRead<'_>]) -> Result<(), CallError> {
-        let limits = self.replies.limits.clone();
-        let mut batch = self.batch();
-        batch.calls.reserve(reads.len());
-        for read in &*reads {
-            let SlotRead { mode, account, slot, index, .. } = *read;
-            let method = Method::StorageRead;
-            let length = check_length(method, "length", read.out.len() as u64, &limits)
-                .map_err(|source| CallError::Refused { method, source })?;
-            batch.push(&Request::StorageRead { mode, account, slot, index, length });
+        let (limits, method) = (&self.replies.limits, Method::StorageRead);
+        let too_long = |read: &SlotRead<'_>| check_length(method, "length", read.out.len() as u64, limits).err();
+        if let Some(source) = reads.iter().find_map(too_long) {
+            return Err(CallError::Refused { method, source });
         }
-        let Batch { client, capacity, requests, calls } = batch;
-        let mut all = Ok(());
-        let take = |replies: &mut Replies<S>, number: usize| {
-            let out = &mut *reads[number].out;
-            replies.status(Method::StorageRead, out.len())?;
-            replies.exact(Method::StorageRead, "data", out)
-        };
-        pipeline(client, capacity, &requests, &calls, take, |result| {
-            if all.is_ok() {
-                all = result;
-            }
-        });
-        client.keep(requests);
-        all
+        let mut reads = Reads { reads, all: Ok(()) };
+        let mut batch = self.batch();
+        batch.calls.reserve(reads.reads.len());
+        batch.pipeline(&mut reads);
+        reads.all
     }
 }
 
@@ -179,117 +159,185 @@ impl<S: Read + Write> HostClient<S> {
     }
 }
 
-/// Writes requests as far as they certainly fit, reads answers with `take`, and so on until all are there. `tell`s each call's result
-/// in order.
-fn pipeline<S: Read + Write, T>(
-    client: &mut HostClient<S>,
-    capacity: usize,
-    requests: &[u8],
-    calls: &[Queued],
-    take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
-    mut tell: impl FnMut(Result<T, CallError>),
-) {
-    let mut told = 0;
-    #[cfg(feature = "metrics")]
-    let begun = super::meter::ticks();
-    if !client.dead {
-        client.dead = true; // until all is well, be it for an error or a panic
-        let mut tell = |result| {
-            told += 1;
-            tell(result);
-        };
-        client.dead = answer(client, capacity, requests, calls, take, &mut tell).is_err();
-        client.replies.ahead = false;
-        #[cfg(feature = "metrics")]
-        client.meter.batch(begun);
+/// Whom a batch is run for.
+trait Caller<S> {
+    type Value;
+
+    /// The request of a call after those that were queued before; `None` if there is none. Asked for when it is about to go out: what
+    /// went before is being answered meanwhile.
+    fn request(&self, number: usize) -> Option<Request<'_>>;
+
+    /// Reads the answer to a call from behind its status on.
+    fn take(&mut self, replies: &mut Replies<S>, number: usize, call: &Queued) -> Result<Self::Value, Fault>;
+
+    /// Is told each call's result, in order.
+    fn tell(&mut self, result: Result<Self::Value, CallError>);
+}
+
+/// All results of calls of any kind.
+struct Results(Vec<Result<Reply, CallError>>);
+
+impl<S: Read> Caller<S> for Results {
+    type Value = Reply;
+
+    fn request(&self, _: usize) -> Option<Request<'_>> {
+        None
     }
-    calls[told..].iter().for_each(|call| tell(Err(CallError::Dead { method: call.method })));
+
+    fn take(&mut self, replies: &mut Replies<S>, _: usize, call: &Queued) -> Result<Reply, Fault> {
+        replies.reply(call.method, call.length)
+    }
+
+    fn tell(&mut self, result: Result<Reply, CallError>) {
+        self.0.push(result);
+    }
+}
+
+/// Reads into buffers, and the first error.
+struct Reads<'r, 'b> {
+    reads: &'r mut [SlotRead<'b>],
+    all: Result<(), CallError>,
+}
+
+impl<S: Read> Caller<S> for Reads<'_, '_> {
+    type Value = ();
+
+    #[inline]
+    fn request(&self, number: usize) -> Option<Request<'_>> {
+        let SlotRead { mode, account, slot, index, ref out } = *self.reads.get(number)?;
+        Some(Request::StorageRead { mode, account, slot, index, length: out.len() as u32 })
+    }
+
+    #[inline]
+    fn take(&mut self, replies: &mut Replies<S>, number: usize, _: &Queued) -> Result<(), Fault> {
+        let out = &mut *self.reads[number].out;
+        replies.status(Method::StorageRead, out.len())?;
+        replies.exact(Method::StorageRead, "data", out)
+    }
+
+    #[inline]
+    fn tell(&mut self, result: Result<(), CallError>) {
+        if self.all.is_ok() {
+            self.all = result;
+        }
+    }
 }
 
 /// The connection is lost, and the last result told says why.
 struct Lost;
 
-fn answer<S: Read + Write, T>(
-    client: &mut HostClient<S>,
-    capacity: usize,
-    requests: &[u8],
-    calls: &[Queued],
-    mut take: impl FnMut(&mut Replies<S>, usize) -> Result<T, Fault>,
-    tell: &mut impl FnMut(Result<T, CallError>),
-) -> Result<(), Lost> {
-    // Nothing is outstanding yet, so it may wait.
-    let mut broken = client.write_hello().err();
-    let mut window = Window::new(capacity, client.unread);
-    let replies = &mut client.replies;
-    // Calls whose requests were sent, and those of them whose answers are outstanding.
-    let (mut sent, mut outstanding) = (0_usize, 0);
-    for (number, call) in calls.iter().enumerate() {
-        while sent < calls.len() && broken.is_none() {
-            let start = sent.checked_sub(1).map_or(0, |last| calls[last].end);
-            let group = window.group(&calls[sent..], start, outstanding == 0);
-            if group == 0 {
-                break;
-            }
-            let bytes = &requests[start..calls[sent + group - 1].end];
-            match replies.stream.write_all(bytes).and_then(|()| replies.stream.flush()) {
-                Ok(()) => {
-                    outstanding += calls[sent..sent + group].iter().filter(|call| call.is_answered()).count();
-                    sent += group;
-                    window.sent(sent, bytes.len());
-                }
-                // What was answered before it broke can still be read.
-                Err(error) => broken = Some(error),
-            }
+impl<S: Read + Write> Batch<'_, S> {
+    /// Writes requests as far as they certainly fit, reads answers, and so on until all are there.
+    fn pipeline<C: Caller<S>>(mut self, caller: &mut C) {
+        let mut told = 0;
+        #[cfg(feature = "metrics")]
+        let begun = super::meter::ticks();
+        if !self.client.dead {
+            self.client.dead = true; // until all is well, be it for an error or a panic
+            self.client.dead = self.answer(caller, &mut told).is_err();
+            self.client.replies.ahead = false;
+            #[cfg(feature = "metrics")]
+            self.client.meter.batch(begun);
         }
-        let method = call.method;
-        if number >= sent {
-            let source = broken.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
-            tell(Err(CallError::Io { method, source }));
+        self.queue(caller, usize::MAX);
+        self.calls[told..].iter().for_each(|call| caller.tell(Err(CallError::Dead { method: call.method })));
+        self.client.keep(self.requests);
+    }
+
+    /// Queues what `caller` has until there are so many `bytes` of requests.
+    #[inline]
+    fn queue<C: Caller<S>>(&mut self, caller: &C, bytes: usize) {
+        while self.requests.len() < bytes
+            && let Some(request) = caller.request(self.calls.len())
+        {
+            self.push(&request);
+        }
+    }
+
+    /// Counts those that were `told`.
+    fn answer<C: Caller<S>>(&mut self, caller: &mut C, told: &mut usize) -> Result<(), Lost> {
+        // Nothing is outstanding yet, so it may wait.
+        let mut broken = self.client.write_hello().err();
+        let mut window = Window::new(self.capacity, self.client.unread);
+        // Calls whose requests were sent, the bytes of those, and how many of their answers are outstanding.
+        let (mut sent, mut start, mut outstanding) = (0, 0, 0);
+        loop {
+            let number = *told;
+            while broken.is_none() {
+                self.queue(caller, start + GROUP);
+                let group = window.group(&self.calls[sent..], start, outstanding == 0);
+                if group == 0 {
+                    break;
+                }
+                let end = self.calls[sent + group - 1].end;
+                let stream = &mut self.client.replies.stream;
+                match stream.write_all(&self.requests[start..end]).and_then(|()| stream.flush()) {
+                    Ok(()) => {
+                        outstanding += self.calls[sent..sent + group].iter().filter(|call| call.is_answered()).count();
+                        sent += group;
+                        window.sent(sent, end - start);
+                        start = end;
+                    }
+                    // What was answered before it broke can still be read.
+                    Err(error) => broken = Some(error),
+                }
+            }
+            if broken.is_some() {
+                self.queue(caller, start + 1); // who is told
+            }
+            let Some(call) = self.calls.get(number) else { break };
+            let method = call.method;
+            *told += 1;
+            if number >= sent {
+                let source = broken.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+                caller.tell(Err(CallError::Io { method, source }));
+                return Err(Lost);
+            }
+            if let Some(source) = &call.refused {
+                caller.tell(Err(CallError::Refused { method, source: (**source).clone() }));
+                continue;
+            }
+            let replies = &mut self.client.replies;
+            #[cfg(feature = "metrics")]
+            let used = replies.used;
+            let result = if call.is_answered() {
+                replies.ahead = outstanding > 1;
+                outstanding -= 1;
+                caller.take(replies, number, call).and_then(|value| replies.end(method).map(|()| value))
+            } else {
+                caller.take(replies, number, call)
+            };
+            #[cfg(feature = "metrics")]
+            {
+                use super::meter::Ended;
+                let ended = match &result {
+                    Ok(_) => Ended::With(super::types::Status::Ok),
+                    Err(Fault::Status(status)) => Ended::With(*status),
+                    Err(Fault::Io(_) | Fault::Protocol(_)) => Ended::Lost,
+                };
+                let sent = call.end - number.checked_sub(1).map_or(0, |last| self.calls[last].end);
+                self.client.meter.batched(method, sent, replies.used - used, ended);
+            }
+            let error = match result {
+                Err(Fault::Io(source)) => CallError::Io { method, source },
+                Err(Fault::Protocol(source)) => CallError::Protocol { method, source },
+                Ok(value) => {
+                    window.read(number, call);
+                    caller.tell(Ok(value));
+                    continue;
+                }
+                Err(Fault::Status(status)) => {
+                    window.read(number, call);
+                    caller.tell(Err(CallError::Status { method, status }));
+                    continue;
+                }
+            };
+            caller.tell(Err(error));
             return Err(Lost);
         }
-        if let Some(source) = &call.refused {
-            tell(Err(CallError::Refused { method, source: (**source).clone() }));
-            continue;
-        }
-        #[cfg(feature = "metrics")]
-        let used = replies.used;
-        let result = if call.is_answered() {
-            replies.ahead = outstanding > 1;
-            outstanding -= 1;
-            take(replies, number).and_then(|value| replies.end(method).map(|()| value))
-        } else {
-            take(replies, number)
-        };
-        #[cfg(feature = "metrics")]
-        {
-            use super::meter::Ended;
-            let ended = match &result {
-                Ok(_) => Ended::With(super::types::Status::Ok),
-                Err(Fault::Status(status)) => Ended::With(*status),
-                Err(Fault::Io(_) | Fault::Protocol(_)) => Ended::Lost,
-            };
-            let sent = call.end - number.checked_sub(1).map_or(0, |last| calls[last].end);
-            client.meter.batched(method, sent, replies.used - used, ended);
-        }
-        let error = match result {
-            Err(Fault::Io(source)) => CallError::Io { method, source },
-            Err(Fault::Protocol(source)) => CallError::Protocol { method, source },
-            Ok(value) => {
-                window.read(number, call);
-                tell(Ok(value));
-                continue;
-            }
-            Err(Fault::Status(status)) => {
-                window.read(number, call);
-                tell(Err(CallError::Status { method, status }));
-                continue;
-            }
-        };
-        tell(Err(error));
-        return Err(Lost);
+        self.client.unread = window.used;
+        Ok(())
     }
-    client.unread = window.used;
-    Ok(())
 }
 
 /// What is on its way to the host, and how much more certainly fits.
