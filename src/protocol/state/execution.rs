@@ -48,7 +48,6 @@ impl Execution {
         self.overlay.deltas()
     }
 
-    #[inline]
     fn read(&mut self, mode: StorageMode, account: &Account, slot: &SlotId, index: u32, out: &mut [u8]) -> Answer<()> {
         self.running()?;
         if self.environment.account_from_first_read {
@@ -112,6 +111,7 @@ macro_rules! implement {
                 Ok(self.environment.calldata.clone())
             }
 
+            #[inline] // one that only passes its arguments on passes them through memory
             $($async)? fn storage_read(
                 &mut self,
                 mode: StorageMode,
@@ -223,6 +223,7 @@ macro_rules! implement {
 
 implement!(BlockingHostHandler {});
 implement!(#[async_trait] HostHandler { async } {
+    #[inline]
     fn storage_read_now(
         &mut self,
         mode: StorageMode,
