@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::Sleep as Timer;
 
 use super::channel::{Channel, Tried, Wanted};
 use super::doorbell::{Heard, Sleep};
@@ -40,6 +41,8 @@ pub struct AsyncShmStream {
     wakers: Arc<Wakers>,
     /// A waker made of `wakers`: the socket has a place for one, and reader and writer may be two tasks.
     both: Waker,
+    /// From a peer that rings in vain: until then nobody listens.
+    rest: Option<Pin<Box<Timer>>>,
     streak: Streak,
 }
 
@@ -51,7 +54,7 @@ struct Waiting {
 }
 
 impl AsyncShmStream {
-    /// `socket` is the one that the channel's doorbell rings through. Must run on a tokio runtime with I/O enabled.
+    /// `socket` is the one that the channel's doorbell rings through. Must run on a tokio runtime with I/O and time enabled.
     pub(crate) fn new(channel: Channel, socket: Arc<UnixStream>, options: &StreamOptions) -> io::Result<Self> {
         let wakers = Arc::new(Wakers::default());
         Ok(Self {
@@ -64,6 +67,7 @@ impl AsyncShmStream {
             writing: Waiting::default(),
             both: Waker::from(wakers.clone()),
             wakers,
+            rest: None,
             streak: Streak::default(),
         })
     }
@@ -117,10 +121,17 @@ impl AsyncShmStream {
     fn poll_park(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<io::Result<()>> {
         self.wakers.set(wanted, cx.waker());
         self.waiting(wanted).parked = true;
+        let mut both = Context::from_waker(&self.both);
+        if let Some(rest) = self.channel.rest() {
+            self.rest = Some(Box::pin(tokio::time::sleep(rest)));
+        }
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(&mut both));
+            self.rest = None;
+        }
         if !self.channel.arm_unless(wanted, Sleep::Async)? {
             return Poll::Ready(Ok(()));
         }
-        let mut both = Context::from_waker(&self.both);
         if let Some(life) = &self.life
             && life.poll_read_ready(&mut both)?.is_ready()
         {

@@ -76,6 +76,9 @@ impl ShmStream {
                 Step::Poll => {}
                 Step::Yield => thread::yield_now(),
                 Step::Park => {
+                    if let Some(rest) = self.channel.rest() {
+                        thread::sleep(rest);
+                    }
                     let left = deadline.left()?;
                     let slept = match self.channel.arm_unless(wanted, Sleep::Blocking) {
                         Ok(true) => {

@@ -25,6 +25,7 @@ pub(crate) struct Channel {
     pub(super) theirs: Arc<Mapping>,
     pub(super) peer: Peer,
     pub(super) kind: TransportKind,
+    vain: Vain,
     fault: Option<RingFault>,
     /// The kernel said that the peer's end of the socket is closed: nothing more will be published.
     gone: bool,
@@ -65,6 +66,7 @@ impl Channel {
             theirs,
             peer,
             kind,
+            vain: Vain::default(),
             fault: None,
             gone: false,
             peer_finished: false,
@@ -151,7 +153,7 @@ impl Channel {
     pub(crate) fn look(&mut self) -> io::Result<Heard> {
         self.learn_finished();
         let heard = if self.gone { Heard::Gone } else { self.bell.look()? };
-        self.gone = heard == Heard::Gone;
+        self.note(heard);
         Ok(heard)
     }
 
@@ -175,8 +177,21 @@ impl Channel {
 
     /// Sleeps after [`arm_unless`](Self::arm_unless) said so; the blocking face only.
     pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.gone = self.bell.sleep(timeout)? == Heard::Gone;
+        let heard = self.bell.sleep(timeout)?;
+        self.note(heard);
         Ok(())
+    }
+
+    /// How long the caller should wait, deaf to the bell, before it arms it again: the peer has rung in vain too often.
+    pub(crate) fn rest(&mut self) -> Option<Duration> {
+        std::mem::take(&mut self.vain.rest).then_some(REST)
+    }
+
+    fn note(&mut self, heard: Heard) {
+        self.gone = heard == Heard::Gone;
+        if heard == Heard::Ring {
+            self.vain.rung([self.consumer.position(), self.producer.position()]);
+        }
     }
 
     fn learn_finished(&mut self) -> bool {
@@ -200,6 +215,29 @@ impl Channel {
         invalid_data(fault)
     }
 }
+
+/// Rings in a row between which nothing was read or written. A peer that means well causes some: it rings late, or for who waits for
+/// the other direction. One that rings without end would have us wake without end.
+#[derive(Debug, Default)]
+struct Vain {
+    rings: u32,
+    /// Where both rings were when it last rang.
+    positions: [u64; 2],
+    rest: bool,
+}
+
+impl Vain {
+    fn rung(&mut self, positions: [u64; 2]) {
+        self.rings = if positions == self.positions { self.rings.saturating_add(1) } else { 0 };
+        self.positions = positions;
+        self.rest = self.rings > PATIENCE;
+    }
+}
+
+/// A peer of this crate rings in vain a handful of times at most, another perhaps for each record that it reads.
+const PATIENCE: u32 = 256;
+/// Makes a storm a few hundred wake-ups a second, and a timeout late by no more than that.
+const REST: Duration = Duration::from_millis(5);
 
 /// What a sleeper waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@
 //! every look at the socket that finds nothing is a look at [`Life`], too.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,9 +56,9 @@ impl<T: AsFd + std::fmt::Debug + Send + Sync> Socket for T {
     fn hear(&self, wait: bool) -> io::Result<Heard> {
         let flags = if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
         // Bytes that ring may have piled up; what is left over rings once more, which is harmless.
-        let mut bytes = [0u8; 64];
+        let mut bytes = [MaybeUninit::<u8>::uninit(); 1024];
         match rustix::net::recv(self, &mut bytes[..], flags) {
-            Ok((0, _)) | Err(Errno::CONNRESET) => Ok(Heard::Gone),
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Heard::Gone),
             Ok(_) => Ok(Heard::Ring),
             Err(Errno::AGAIN | Errno::INTR) => Ok(Heard::Nothing),
             Err(error) => Err(error.into()),

@@ -100,6 +100,11 @@ impl Producer {
         self.lines as usize * LINE
     }
 
+    /// Up to where everything is published.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Takes as much of `bytes` as there is room for, 0 if there is none. Full records are published on the way; the rest
     /// stays invisible until [`publish`](Self::publish).
     #[inline]
@@ -275,6 +280,11 @@ impl Consumer {
             length: 0,
             taken: 0,
         }
+    }
+
+    /// Where the record is that is read, or expected next.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
     }
 
     /// Copies out what is there, up to the end of a record or the size of `out`; 0 if there is nothing.

@@ -1,10 +1,10 @@
 //! What every fault is run by: counted trials under a watchdog, what is left behind, and one line of figures.
 //!
 //! ```text
-//! fault name=… on=… trials=N failures=N measured=N p50_us=N p99_us=N max_us=N allowed_us=P99/MAX|- left=none|… seconds=N seed=N
+//! fault name=… on=… trials=N failures=N measured=N p50_us=N p99_us=N max_us=N allowed_us=P99/MAX|- left=none|… seconds=N seed=N seen=…|-
 //! ```
 //!
-//! `measured` trials had a time worth measuring; what it is the time of, the fault's documentation says.
+//! `measured` trials had a time worth measuring; what it is the time of, the fault's documentation says, and what else was `seen`.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,19 +29,26 @@ pub struct Fault<'a> {
     name: &'static str,
     on: String,
     allowed: Option<(Duration, Duration)>,
+    seen: Option<Box<dyn Fn() -> String + 'a>>,
     _alone: &'a Alone,
 }
 
 impl Alone {
     pub fn fault(&self, name: &'static str, on: String) -> Fault<'_> {
-        Fault { name, on, allowed: None, _alone: self }
+        Fault { name, on, allowed: None, seen: None, _alone: self }
     }
 }
 
-impl Fault<'_> {
+impl<'a> Fault<'a> {
     /// What a full run may take: the 99th percentile and the longest.
     pub fn allowing(mut self, p99: Duration, max: Duration) -> Self {
         self.allowed = Some((p99, max));
+        self
+    }
+
+    /// What is said of all the trials besides times, without spaces.
+    pub fn seeing(mut self, seen: impl Fn() -> String + 'a) -> Self {
+        self.seen = Some(Box::new(seen));
         self
     }
 
@@ -89,7 +96,7 @@ impl Fault<'_> {
         let _ = writeln!(
             std::io::stdout(),
             "fault name={} on={} trials={trials} failures={failures} measured={} p50_us={} p99_us={} max_us={} \
-             allowed_us={allowed} left={left} seconds={:.1} seed={seed}",
+             allowed_us={allowed} left={left} seconds={:.1} seed={seed} seen={}",
             self.name,
             self.on,
             times.len(),
@@ -97,6 +104,7 @@ impl Fault<'_> {
             micros(p99),
             micros(max),
             all.as_secs_f64(),
+            self.seen.as_ref().map_or("-".into(), |seen| seen()),
         );
         assert_eq!(failures, 0, "{} on {}: trials failed", self.name, self.on);
         assert_eq!(left, "none", "{} on {}: something is left", self.name, self.on);
