@@ -17,6 +17,8 @@ mod harness;
 #[path = "../hostile_peer/peer.rs"]
 #[allow(dead_code, reason = "its lies are told elsewhere")]
 mod hostile;
+#[cfg(target_arch = "x86_64")]
+mod instructions;
 mod killed;
 mod lingering;
 mod memory;
@@ -55,6 +57,10 @@ fn victim() {
         "full" => full::client(with),
         "wakeful" => wakeups::host(with),
         "small-host" => storm::host(with),
+        #[cfg(target_arch = "x86_64")]
+        "instruction" => instructions::client(with),
+        #[cfg(target_arch = "x86_64")]
+        "instruction-host" => instructions::host(with),
         "step" => steps::client(with),
         "step-host" => steps::host(with),
         "no-room" => memory::no_room(with),

@@ -1,0 +1,493 @@
+//! A peer that is killed between any two instructions of one call: the thread that makes it is traced, run step by step, and killed after
+//! one of them. That reaches what no system call marks: in the middle of the copy, copied and not published, published and not rung.
+//! Whatever was published reaches the survivor, whole, and nothing else does; then it has its end or error.
+//!
+//! How far the victim came is read from its segment as this process has it mapped, and from the results of its calls to the kernel. A
+//! first victim, which lives on to the end of the call, says how many instructions each stage has. A full run dies after each of them, a
+//! short one once at a random one in each stage.
+//!
+//! Measured: from the kill to the survivor's error. Seen: deaths in each stage, and instructions of the call. The other threads of a tokio
+//! end, which wait for sockets, run freely and die with it.
+#![allow(unsafe_code, reason = "tracing a process has no safe face")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use genvm_transport::{ListenOptions, Listener, WaitStrategy, listen};
+
+use crate::body::{End, Face, Pattern};
+use crate::harness::{Random, alone, amount, count, skipped};
+use crate::hostile::{ARMED, BELL, LINE, RING};
+use crate::killed::{MAX, P99};
+use crate::support::{Other, directory, other_process, say, thread_id};
+use crate::traffic::{accepted, connected, face_of, is_an_end, name_of, options, orders, tell};
+use crate::{FACES, SCHEMES};
+
+/// How far the victim's call had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Before,
+    /// A part of the message is in the ring.
+    Copying,
+    /// All of it, but not the header that publishes it.
+    Copied,
+    /// Published, but the sleeping survivor is not rung.
+    Published,
+    /// Rung; over a socket, sent.
+    Rung,
+    /// The survivor has answered.
+    Answered,
+    /// Within the call to the kernel that waits for the survivor's bytes.
+    Asleep,
+}
+
+use Stage::{Answered, Asleep, Before, Copied, Copying, Published, Rung};
+
+/// The stages that a victim of that kind can die in.
+fn stages(scheme: &str, client: bool) -> &'static [Stage] {
+    match (scheme, client) {
+        ("unix", true) => &[Before, Rung, Asleep, Answered],
+        ("unix", false) => &[Before, Rung, Asleep],
+        (_, true) => &[Before, Copying, Copied, Published, Rung, Asleep, Answered],
+        (_, false) => &[Before, Copying, Copied, Published, Rung, Asleep],
+    }
+}
+
+/// Longer than what a producer keeps to itself until it publishes, and one record.
+const LEN: usize = 1000;
+const LINES: usize = (8 + LEN).div_ceil(LINE);
+const PATTERN: Pattern = Pattern(11);
+
+/// The message before the traced call, and that of it: both go either way.
+fn message(number: usize) -> Vec<u8> {
+    PATTERN.bytes(number * LEN, LEN)
+}
+
+#[test]
+fn killed_between_any_two_instructions() {
+    let alone = alone();
+    let kinds = SCHEMES.into_iter().flat_map(|scheme| [true, false].map(|client| (scheme, client)));
+    for ((scheme, client), face) in kinds.flat_map(|kind| FACES.map(|face| (kind, face))) {
+        let on = format!("{scheme},{},{}", if client { "client" } else { "host" }, name_of(face));
+        if let Some(why) = untraceable() {
+            skipped("instruction", &on, why);
+            continue;
+        }
+        let directory = directory();
+        let address = format!("{scheme}://{}/s", directory.path().display());
+        let stages = stages(scheme, client);
+        let (died, length, trial) = (RefCell::new(BTreeMap::new()), Cell::new(0), Cell::new(0));
+        let seen = || format!("{},instructions:{}", list(&died.borrow()), length.get());
+        alone.fault("instruction", on).allowing(P99, MAX).seeing(seen).run(
+            count(stages.len(), 4000),
+            || World::new(&address, client, face),
+            |world, random| {
+                length.set(world.lengths.values().sum());
+                let death = world.place_to_die(stages, trial.replace(trial.get() + 1), random);
+                let death = world.kill(Some(death));
+                *died.borrow_mut().entry(death.stage).or_insert(0) += 1;
+                Some(death.noticed)
+            },
+        );
+        let died = died.into_inner();
+        let all = trial.get() < stages.len() || stages.iter().all(|stage| died.contains_key(stage));
+        assert!(all, "not every stage was died in: {died:?}");
+    }
+}
+
+fn list(died: &BTreeMap<Stage, usize>) -> String {
+    died.iter().map(|(stage, times)| format!("{stage:?}:{times}").to_lowercase()).collect::<Vec<_>>().join(",")
+}
+
+/// What victims of a kind have in common.
+struct World {
+    address: String,
+    /// For clients to die at.
+    listener: Option<Box<dyn Listener>>,
+    face: Face,
+    /// Instructions of each stage. It is the same program each time, but for addresses and the survivor's pace.
+    lengths: BTreeMap<Stage, usize>,
+}
+
+/// Where a victim died.
+struct Death {
+    stage: Stage,
+    lengths: BTreeMap<Stage, usize>,
+    /// When the survivor had its error, since the kill.
+    noticed: Duration,
+}
+
+impl World {
+    fn new(address: &str, client: bool, face: Face) -> Self {
+        let options = ListenOptions::default().with_wait(WaitStrategy::Park);
+        let listener = client.then(|| listen(address, &options).expect("listen"));
+        let mut world = Self { address: address.into(), listener, face, lengths: BTreeMap::new() };
+        // To the end of the call, and, as only this shows how long the victim goes on before it sleeps, without an answer.
+        let answered = world.kill(None).lengths;
+        world.lengths = if client { world.kill(Some((Asleep, 0))).lengths } else { BTreeMap::new() };
+        answered.into_iter().for_each(|(stage, length)| drop(world.lengths.entry(stage).or_insert(length)));
+        world
+    }
+
+    /// The stage, and how many instructions into it.
+    fn place_to_die(&self, stages: &[Stage], trial: usize, random: &mut Random) -> (Stage, usize) {
+        if amount(0, 1) == 1 {
+            let mut number = trial;
+            for (&stage, &length) in &self.lengths {
+                match number.checked_sub(length) {
+                    None => return (stage, number),
+                    Some(rest) => number = rest,
+                }
+            }
+        }
+        let stage = stages[trial % stages.len()];
+        (stage, random.below(self.lengths.get(&stage).copied().unwrap_or(1) as u64) as usize)
+    }
+
+    /// A victim and its end, there or, without a `place`, after the call; and that the survivor is told, and no lie.
+    fn kill(&self, place: Option<(Stage, usize)>) -> Death {
+        loop {
+            // Not where its message does not lie in one piece.
+            if let Some(death) = self.try_to_kill(place) {
+                return death;
+            }
+        }
+    }
+
+    fn try_to_kill(&self, place: Option<(Stage, usize)>) -> Option<Death> {
+        let client = self.listener.is_some();
+        let role = if client { "instruction" } else { "instruction-host" };
+        let mut victim = other_process("victim", &format!("{role} {} {}", self.address, name_of(self.face)));
+        let mut end = match &self.listener {
+            Some(listener) => accepted(self.face, &**listener).expect("accept"),
+            None => {
+                victim.wait_for("listening");
+                connected(self.face, &self.address, &options(Some(WaitStrategy::Park))).expect("connect")
+            }
+        };
+        if client {
+            end.read_exact(&mut [0; LEN]).expect("the first message");
+        }
+        end.write_all(&message(0)).and_then(|()| end.flush()).expect("sent");
+        if !client {
+            end.read_exact(&mut [0; LEN]).expect("the first message");
+        }
+        let ring = if self.address.starts_with("shm") { Some(Segments::find(&message(0))?) } else { None };
+
+        // The answer, or the request, does not come before the victim has died if it is to die before or without it.
+        let stage = place.map(|(stage, _)| stage);
+        let silent = if client { stage.is_some_and(|stage| stage != Answered) } else { stage == Some(Asleep) };
+        let answered = Arc::new(AtomicBool::new(false));
+        let (go, told) = mpsc::channel();
+        let says = answered.clone();
+        let survivor = thread::spawn(move || survive(end, client, silent, &told, &says));
+        let tid = victim.wait_for("ready ").parse().expect("a thread");
+        let mut traced = Traced::new(victim, tid);
+        tell(&mut traced.victim, "go");
+        traced.wait_for_the_mark();
+        go.send(()).expect("it survives");
+        ring.iter().for_each(Segments::wait_for_sleeper);
+
+        let mut call = Call { stage: Before, silent, lengths: BTreeMap::new(), ring, answered };
+        let asleep = call.run(&traced, place);
+        let killed = Instant::now();
+        drop(traced);
+        let survived = survivor.join().expect("the survivor read what was not written");
+        let bytes = if call.is_published() { LEN } else { 0 };
+        assert_eq!(survived.bytes, bytes, "killed when {:?}, asleep: {asleep}", call.stage);
+        assert!(is_an_end(&survived.result), "{:?}", survived.result);
+        let noticed = survived.at.saturating_duration_since(killed);
+        Some(Death { stage: if asleep { Asleep } else { call.stage }, lengths: call.lengths, noticed })
+    }
+}
+
+/// A call on its way.
+struct Call {
+    stage: Stage,
+    /// The victim's peer says nothing: once the victim sleeps it sleeps for good.
+    silent: bool,
+    /// Instructions so far, of each stage.
+    lengths: BTreeMap<Stage, usize>,
+    /// Over shared memory: where its message comes.
+    ring: Option<Segments>,
+    answered: Arc<AtomicBool>,
+}
+
+impl Call {
+    /// Runs to that place, or to the first after it; or to the end of the call. Says whether the victim sleeps there.
+    fn run(&mut self, traced: &Traced, place: Option<(Stage, usize)>) -> bool {
+        loop {
+            let length = self.lengths.entry(self.stage).or_insert(0);
+            if place.is_some_and(|(stage, number)| (self.stage, *length) >= (stage, number)) {
+                return false;
+            }
+            match traced.step(self.silent) {
+                Step::Done => *length += 1,
+                Step::Asleep => return true,
+                Step::EndOfCall => return false,
+            }
+            self.stage = self.stage_now(traced);
+        }
+    }
+
+    fn stage_now(&self, traced: &Traced) -> Stage {
+        let rang = |bytes: usize| traced.sent() == Some(bytes);
+        match (self.stage, &self.ring) {
+            (Before, None) if rang(LEN) => Rung,
+            (Before | Copying | Copied, Some(ring)) => ring.stage(),
+            (Published, _) if rang(1) => Rung,
+            (Rung, _) if self.answered.load(Ordering::Relaxed) => Answered,
+            (same, _) => same,
+        }
+    }
+
+    fn is_published(&self) -> bool {
+        self.stage >= Published
+    }
+}
+
+/// How a survivor's part ended.
+struct Survived {
+    /// Of the second message.
+    bytes: usize,
+    result: io::Result<()>,
+    at: Instant,
+}
+
+fn survive(mut end: End, host: bool, silent: bool, go: &mpsc::Receiver<()>, answered: &AtomicBool) -> Survived {
+    let mut bytes = 0;
+    let mut life = || {
+        let message = message(1);
+        if !host {
+            go.recv().expect("the victim is traced");
+            if !silent {
+                end.write_all(&message)?;
+                end.flush()?;
+            }
+        }
+        while bytes < LEN {
+            let mut out = [0; LEN];
+            let n = end.read(&mut out)?;
+            assert_eq!(out[..n], message[bytes..][..n]);
+            if n == 0 {
+                return Ok(());
+            }
+            bytes += n;
+        }
+        if host && !silent {
+            end.write_all(&message)?;
+            end.flush()?;
+            answered.store(true, Ordering::Relaxed);
+        }
+        assert_eq!(end.read(&mut [0])?, 0, "more than was written");
+        Ok(())
+    };
+    let result = life();
+    Survived { bytes, result, at: Instant::now() }
+}
+
+/// Both segments of the one connection that this process has.
+struct Segments {
+    memory: File,
+    ours: u64,
+    /// Where the victim's next record comes.
+    next: u64,
+    /// What is there now, header and payload.
+    before: Vec<u8>,
+    message: Vec<u8>,
+}
+
+impl Segments {
+    /// `None` if the victim's next record does not fit between the last one, which carried `last`, and the end of the ring.
+    fn find(last: &[u8]) -> Option<Self> {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("our mappings");
+        let segment = |access| {
+            let line = maps.lines().find(|line| line.contains("/memfd:") && line.contains(access)).expect("a segment");
+            let (start, end) = line.split(' ').next().expect("a range").split_once('-').expect("a range");
+            [start, end].map(|address| u64::from_str_radix(address, 16).expect("an address"))
+        };
+        let ([ours, _], [theirs, end]) = (segment(" rw-s "), segment(" r--s "));
+        let memory = File::open("/proc/self/mem").expect("our memory");
+        let mut ring = vec![0; (end - theirs) as usize - RING];
+        memory.read_exact_at(&mut ring, theirs + RING as u64).expect("mapped");
+        let place = (0..ring.len() - LEN).step_by(LINE).find(|at| ring[at + 8..].starts_with(last))? + LINES * LINE;
+        let before = ring.get(place..place + LINES * LINE)?[..8 + LEN].to_vec();
+        Some(Self { memory, ours, next: theirs + (RING + place) as u64, before, message: message(1) })
+    }
+
+    fn wait_for_sleeper(&self) {
+        let mut bell = [0; 8];
+        while u64::from_ne_bytes(bell) & ARMED == 0 {
+            thread::yield_now();
+            self.memory.read_exact_at(&mut bell, self.ours + BELL as u64).expect("mapped");
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        let mut now = [0; 8 + LEN];
+        self.memory.read_exact_at(&mut now, self.next).expect("mapped");
+        match &now {
+            now if now[..8] != self.before[..8] => Published,
+            now if now[8..] == self.message => Copied,
+            now if now[8..] != self.before[8..] => Copying,
+            _ => Before,
+        }
+    }
+}
+
+/// A victim one thread of which is traced by this one; killed with the value.
+struct Traced {
+    victim: Other,
+    tid: libc::pid_t,
+}
+
+/// What came of running one instruction.
+enum Step {
+    Done,
+    /// It is a call to the kernel, in which the thread sleeps.
+    Asleep,
+    EndOfCall,
+}
+
+impl Traced {
+    fn new(victim: Other, tid: libc::pid_t) -> Self {
+        seize(tid).expect("it could be traced before");
+        Self { victim, tid }
+    }
+
+    fn wait_for_the_mark(&self) {
+        let stopped = wait(self.tid, 0).expect("it lives");
+        assert_eq!(stopped, libc::SIGSTOP, "stopped by another signal");
+    }
+
+    fn step(&self, may_sleep: bool) -> Step {
+        // SAFETY: neither request touches memory of this process.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.tid, 0, 0) }, 0, "{}", last_error());
+        let begun = Instant::now();
+        loop {
+            match wait(self.tid, libc::WNOHANG) {
+                Some(libc::SIGTRAP) => return Step::Done,
+                Some(libc::SIGSTOP) => return Step::EndOfCall,
+                Some(other) => panic!("stopped by signal {other}"),
+                // Long enough for a lock, should another thread have it.
+                None if may_sleep && begun.elapsed() > Duration::from_millis(3) && self.sleeps() => {
+                    return Step::Asleep;
+                }
+                None => thread::yield_now(),
+            }
+        }
+    }
+
+    fn sleeps(&self) -> bool {
+        let path = format!("/proc/{}/task/{}/stat", self.victim.child.id(), self.tid);
+        let stat = std::fs::read_to_string(path).expect("it lives");
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+    }
+
+    /// If the last instruction was a call to the kernel that sends: how many bytes it sent.
+    fn sent(&self) -> Option<usize> {
+        // SAFETY: plain numbers, for which zeros are values.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel fills `registers`, which is what this request wants.
+        let done = unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.tid, 0, &raw mut registers) };
+        assert_eq!(done, 0, "{}", last_error());
+        let sends = [libc::SYS_write, libc::SYS_writev, libc::SYS_sendto, libc::SYS_sendmsg];
+        sends.contains(&(registers.orig_rax as i64)).then_some(registers.rax as usize)
+    }
+}
+
+impl Drop for Traced {
+    /// A thread that was traced is remembered until its tracer has heard of its end, and its process with it.
+    fn drop(&mut self) {
+        let _ = self.victim.child.kill();
+        if self.tid != self.victim.child.id() as libc::pid_t {
+            while wait(self.tid, 0).is_some() {}
+        }
+    }
+}
+
+fn seize(pid: libc::pid_t) -> io::Result<()> {
+    // SAFETY: this request touches no memory of this process.
+    match unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, libc::PTRACE_O_EXITKILL) } {
+        0 => Ok(()),
+        _ => Err(last_error()),
+    }
+}
+
+/// The signal that stopped a traced thread. `None` if it runs, with `WNOHANG`, or has ended.
+fn wait(tid: libc::pid_t, flags: libc::c_int) -> Option<libc::c_int> {
+    let mut status = 0;
+    // SAFETY: the kernel fills `status`.
+    let waited = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | flags) };
+    (waited == tid && libc::WIFSTOPPED(status)).then(|| libc::WSTOPSIG(status))
+}
+
+fn last_error() -> io::Error {
+    io::Error::last_os_error()
+}
+
+/// Why nothing can be traced, if so.
+fn untraceable() -> Option<&'static str> {
+    let mut child = Command::new("sleep").arg("60").spawn().expect("sleep starts");
+    let seized = seize(child.id() as libc::pid_t);
+    child.kill().and_then(|()| child.wait()).expect("its end");
+    seized.err().map(|_| "nothing may be traced")
+}
+
+/// `ADDRESS FACE`
+pub fn client(with: &str) {
+    let (address, face) = with.split_once(' ').expect("an address and a face");
+    let mut end = connected(face_of(face), address, &options(Some(WaitStrategy::Park))).expect("connect");
+    call(&mut end, &message(0)).expect("an answer");
+    let message = message(1);
+    traced(|| call(&mut end, &message));
+}
+
+/// `ADDRESS FACE`
+pub fn host(with: &str) {
+    let (address, face) = with.split_once(' ').expect("an address and a face");
+    let listener = listen(address, &ListenOptions::default().with_wait(WaitStrategy::Park)).expect("listen");
+    say("listening");
+    let mut end = accepted(face_of(face), &*listener).expect("accept");
+    echo(&mut end).expect("a request");
+    traced(|| echo(&mut end));
+}
+
+fn call(end: &mut End, message: &[u8]) -> io::Result<()> {
+    end.write_all(message)?;
+    end.flush()?;
+    end.read_exact(&mut [0; LEN])
+}
+
+fn echo(end: &mut End) -> io::Result<()> {
+    let mut message = [0; LEN];
+    end.read_exact(&mut message)?;
+    end.write_all(&message)?;
+    end.flush()
+}
+
+/// Between two marks that stop this thread for its tracer. Never returns.
+fn traced(call: impl FnOnce() -> io::Result<()>) {
+    say(&format!("ready {}", thread_id()));
+    orders().next().expect("go");
+    mark();
+    let done = call();
+    mark();
+    done.expect("the survivor lives");
+    loop {
+        thread::park();
+    }
+}
+
+fn mark() {
+    // SAFETY: no memory is touched.
+    assert_eq!(unsafe { libc::raise(libc::SIGSTOP) }, 0);
+}
