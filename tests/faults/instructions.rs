@@ -2,12 +2,12 @@
 //! one of them. That reaches what no system call marks: in the middle of the copy, copied and not published, published and not rung.
 //! Whatever was published reaches the survivor, whole, and nothing else does; then it has its end or error.
 //!
-//! How far the victim came is read from its segment as this process has it mapped, and from the results of its calls to the kernel. A
-//! first victim, which lives on to the end of the call, says how many instructions each stage has. A full run dies after each of them, a
-//! short one once at a random one in each stage.
+//! How far the victim came is read from its segment as this process has it mapped, and from the results of its calls to the kernel. One
+//! victim dies at the first instruction of each stage, and that is a short run. Then the stages are measured, which takes a victim that
+//! lives on to the end of the call, and the next ones die after each instruction in turn, here and there so that few are spread over all.
 //!
-//! Measured: from the kill to the survivor's error. Seen: deaths in each stage, and instructions of the call. The other threads of a tokio
-//! end, which wait for sockets, run freely and die with it.
+//! Measured: from the kill to the survivor's error. Seen: deaths in each stage, and instructions of the call, once known. The other threads
+//! of a tokio end, which wait for sockets, run freely and die with it.
 #![allow(unsafe_code, reason = "tracing a process has no safe face")]
 
 use std::cell::{Cell, RefCell};
@@ -22,9 +22,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use genvm_transport::{ListenOptions, Listener, WaitStrategy, listen};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::body::{End, Face, Pattern};
-use crate::harness::{Random, alone, amount, count, skipped};
+use crate::body::{End, Face, Pattern, runtime};
+use crate::harness::{Random, alone, count, skipped};
 use crate::hostile::{ARMED, BELL, LINE, RING};
 use crate::killed::{MAX, P99};
 use crate::support::{Other, directory, other_process, say, thread_id};
@@ -85,13 +86,13 @@ fn killed_between_any_two_instructions() {
         let address = format!("{scheme}://{}/s", directory.path().display());
         let stages = stages(scheme, client);
         let (died, length, trial) = (RefCell::new(BTreeMap::new()), Cell::new(0), Cell::new(0));
-        let seen = || format!("{},instructions:{}", list(&died.borrow()), length.get());
+        let seen = || list(&died.borrow(), length.get());
         alone.fault("instruction", on).allowing(P99, MAX).seeing(seen).run(
-            count(stages.len(), 4000),
+            count(stages.len(), 5000),
             || World::new(&address, client, face),
             |world, random| {
-                length.set(world.lengths.values().sum());
                 let death = world.place_to_die(stages, trial.replace(trial.get() + 1), random);
+                length.set(world.lengths.values().sum());
                 let death = world.kill(Some(death));
                 *died.borrow_mut().entry(death.stage).or_insert(0) += 1;
                 Some(death.noticed)
@@ -103,8 +104,9 @@ fn killed_between_any_two_instructions() {
     }
 }
 
-fn list(died: &BTreeMap<Stage, usize>) -> String {
-    died.iter().map(|(stage, times)| format!("{stage:?}:{times}").to_lowercase()).collect::<Vec<_>>().join(",")
+fn list(died: &BTreeMap<Stage, usize>, length: usize) -> String {
+    let died = died.iter().map(|(stage, times)| format!("{stage:?}:{times}").to_lowercase());
+    died.chain((length > 0).then(|| format!("instructions:{length}"))).collect::<Vec<_>>().join(",")
 }
 
 /// What victims of a kind have in common.
@@ -113,8 +115,14 @@ struct World {
     /// For clients to die at.
     listener: Option<Box<dyn Listener>>,
     face: Face,
-    /// Instructions of each stage. It is the same program each time, but for addresses and the survivor's pace.
+    /// Instructions of each stage, once measured. It is the same program each time, but for addresses and the survivor's pace.
     lengths: BTreeMap<Stage, usize>,
+    /// Which of them is the first to be died after.
+    first: usize,
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Where a victim died.
@@ -129,27 +137,36 @@ impl World {
     fn new(address: &str, client: bool, face: Face) -> Self {
         let options = ListenOptions::default().with_wait(WaitStrategy::Park);
         let listener = client.then(|| listen(address, &options).expect("listen"));
-        let mut world = Self { address: address.into(), listener, face, lengths: BTreeMap::new() };
-        // To the end of the call, and, as only this shows how long the victim goes on before it sleeps, without an answer.
-        let answered = world.kill(None).lengths;
-        world.lengths = if client { world.kill(Some((Asleep, 0))).lengths } else { BTreeMap::new() };
-        answered.into_iter().for_each(|(stage, length)| drop(world.lengths.entry(stage).or_insert(length)));
-        world
+        Self { address: address.into(), listener, face, lengths: BTreeMap::new(), first: 0 }
+    }
+
+    fn measure(&mut self) {
+        let answered = self.kill(None).lengths;
+        // A client that is not answered shows how long it goes on before it sleeps.
+        let silent = if self.listener.is_some() { self.kill(Some((Asleep, 0))).lengths } else { BTreeMap::new() };
+        self.lengths = answered.into_iter().chain(silent).collect();
     }
 
     /// The stage, and how many instructions into it.
-    fn place_to_die(&self, stages: &[Stage], trial: usize, random: &mut Random) -> (Stage, usize) {
-        if amount(0, 1) == 1 {
-            let mut number = trial;
-            for (&stage, &length) in &self.lengths {
-                match number.checked_sub(length) {
-                    None => return (stage, number),
-                    Some(rest) => number = rest,
-                }
+    fn place_to_die(&mut self, stages: &[Stage], trial: usize, random: &mut Random) -> (Stage, usize) {
+        if let Some(&stage) = stages.get(trial) {
+            return (stage, 0);
+        }
+        if self.lengths.is_empty() {
+            self.measure();
+            self.first = random.next() as usize;
+        }
+        // A stride that has no divisor in common with the length comes to each instruction before it comes to one again.
+        let length: usize = self.lengths.values().sum();
+        let stride = (length * 34 / 55..).find(|&stride| gcd(stride, length) == 1).expect("a prime");
+        let mut number = (self.first % length + trial * stride) % length;
+        for (&stage, &length) in &self.lengths {
+            match number.checked_sub(length) {
+                None => return (stage, number),
+                Some(rest) => number = rest,
             }
         }
-        let stage = stages[trial % stages.len()];
-        (stage, random.below(self.lengths.get(&stage).copied().unwrap_or(1) as u64) as usize)
+        unreachable!("it is less than their sum")
     }
 
     /// A victim and its end, there or, without a `place`, after the call; and that the survivor is told, and no lie.
@@ -276,7 +293,7 @@ fn survive(mut end: End, host: bool, silent: bool, go: &mpsc::Receiver<()>, answ
         while bytes < LEN {
             let mut out = [0; LEN];
             let n = end.read(&mut out)?;
-            assert_eq!(out[..n], message[bytes..][..n]);
+            PATTERN.check(LEN + bytes, &out[..n]);
             if n == 0 {
                 return Ok(());
             }
@@ -446,9 +463,10 @@ fn untraceable() -> Option<&'static str> {
 pub fn client(with: &str) {
     let (address, face) = with.split_once(' ').expect("an address and a face");
     let mut end = connected(face_of(face), address, &options(Some(WaitStrategy::Park))).expect("connect");
-    call(&mut end, &message(0)).expect("an answer");
-    let message = message(1);
-    traced(|| call(&mut end, &message));
+    call(&mut end, &message(0), || {}).expect("an answer");
+    wait_for_the_tracer();
+    call(&mut end, &message(1), mark).expect("an answer");
+    thread::sleep(Duration::MAX);
 }
 
 /// `ADDRESS FACE`
@@ -457,36 +475,60 @@ pub fn host(with: &str) {
     let listener = listen(address, &ListenOptions::default().with_wait(WaitStrategy::Park)).expect("listen");
     say("listening");
     let mut end = accepted(face_of(face), &*listener).expect("accept");
-    echo(&mut end).expect("a request");
-    traced(|| echo(&mut end));
+    echo(&mut end, || {}).expect("a request");
+    wait_for_the_tracer();
+    echo(&mut end, mark).expect("a request");
+    thread::sleep(Duration::MAX);
 }
 
-fn call(end: &mut End, message: &[u8]) -> io::Result<()> {
-    end.write_all(message)?;
-    end.flush()?;
-    end.read_exact(&mut [0; LEN])
-}
-
-fn echo(end: &mut End) -> io::Result<()> {
-    let mut message = [0; LEN];
-    end.read_exact(&mut message)?;
-    end.write_all(&message)?;
-    end.flush()
-}
-
-/// Between two marks that stop this thread for its tracer. Never returns.
-fn traced(call: impl FnOnce() -> io::Result<()>) {
+fn wait_for_the_tracer() {
     say(&format!("ready {}", thread_id()));
     orders().next().expect("go");
-    mark();
-    let done = call();
-    mark();
-    done.expect("the survivor lives");
-    loop {
-        thread::park();
-    }
 }
 
+/// A client's part, between two marks. A task's is one task, on the thread that waits for it.
+fn call(end: &mut End, message: &[u8], mark: fn()) -> io::Result<()> {
+    let mut answer = [0; LEN];
+    match end {
+        End::Blocking(stream) => {
+            mark();
+            stream.write_all(message)?;
+            stream.flush()?;
+            stream.read_exact(&mut answer)?;
+        }
+        End::Async(stream) => runtime().block_on(async {
+            mark();
+            stream.write_all(message).await?;
+            stream.flush().await?;
+            stream.read_exact(&mut answer).await.map(drop)
+        })?,
+    }
+    mark();
+    Ok(())
+}
+
+/// The same of a host.
+fn echo(end: &mut End, mark: fn()) -> io::Result<()> {
+    let mut message = [0; LEN];
+    match end {
+        End::Blocking(stream) => {
+            mark();
+            stream.read_exact(&mut message)?;
+            stream.write_all(&message)?;
+            stream.flush()?;
+        }
+        End::Async(stream) => runtime().block_on(async {
+            mark();
+            stream.read_exact(&mut message).await?;
+            stream.write_all(&message).await?;
+            stream.flush().await
+        })?,
+    }
+    mark();
+    Ok(())
+}
+
+/// Stops this thread for its tracer.
 fn mark() {
     // SAFETY: no memory is touched.
     assert_eq!(unsafe { libc::raise(libc::SIGSTOP) }, 0);
