@@ -1,6 +1,6 @@
 //! A peer that is killed right before its N-th call of a named kind to the kernel, by strace: at each step of connecting,
 //! accepting and the upgrade, when it rings, when it is about to sleep. Between two such steps lies after the one and before the
-//! other. What has no system call (in the middle of a copy, copied but not published) only random moments reach: `killed`.
+//! other. What has no system call (in the middle of a copy, copied but not published) is for `instructions`.
 //!
 //! Measured: from that call, as strace has it, to the survivor's error; what strace itself takes is a part of it.
 
@@ -13,17 +13,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use genvm_transport::{ListenOptions, WaitStrategy, listen};
 
-use crate::SCHEMES;
 use crate::body::{Face, Pattern};
 use crate::harness::{alone, count, skipped};
 use crate::killed::{MAX, P99, is_nobody_there};
 use crate::support::{Other, directory, other_process, say};
-use crate::traffic::{Host, Kind, connected, hello, is_an_end, options, orders, tell, visit, visitor};
+use crate::traffic::{
+    Host, Kind, connected, face_of, hello, is_an_end, name_of, options, orders, tell, visit, visitor,
+};
+use crate::{FACES, SCHEMES};
 
-/// What, and the how manieth: of a client, by scheme.
-fn of_a_client(scheme: &str) -> &'static [(&'static str, u32)] {
-    match scheme {
-        "unix" => &[
+/// What, and the how manieth in its thread.
+type Call = (&'static str, u32);
+
+/// Those of a client.
+fn of_a_client(scheme: &str, face: Face) -> &'static [Call] {
+    match (scheme, face) {
+        ("unix", Face::Blocking) => &[
             ("socket", 1),
             ("connect", 1),
             ("getsockopt", 1),
@@ -33,7 +38,19 @@ fn of_a_client(scheme: &str) -> &'static [(&'static str, u32)] {
             ("recvfrom", 1),
             ("recvfrom", 9),
         ],
-        _ => &[
+        ("unix", Face::Async) => &[
+            ("socket", 1),
+            ("connect", 1),
+            ("getsockopt", 1),
+            ("epoll_ctl", 3),
+            ("sendto", 1),
+            ("sendto", 9),
+            ("recvfrom", 1),
+            ("recvfrom", 9),
+            ("epoll_wait", 9),
+            ("futex", 9),
+        ],
+        (_, Face::Blocking) => &[
             ("socket", 1),
             ("connect", 1),
             ("getsockopt", 1),
@@ -53,13 +70,33 @@ fn of_a_client(scheme: &str) -> &'static [(&'static str, u32)] {
             ("recvfrom", 1),
             ("recvfrom", 9),
         ],
+        (_, Face::Async) => &[
+            ("socket", 1),
+            ("connect", 1),
+            ("getsockopt", 1),
+            ("memfd_create", 1),
+            ("ftruncate", 1),
+            ("sendmsg", 1),
+            ("recvmsg", 1),
+            ("fstat", 1),
+            ("pidfd_open", 1),
+            ("epoll_ctl", 3),
+            ("epoll_ctl", 4),
+            ("sendto", 1),
+            ("sendto", 9),
+            ("recvfrom", 1),
+            ("recvfrom", 9),
+            ("ppoll", 1),
+            ("epoll_wait", 9),
+            ("futex", 9),
+        ],
     }
 }
 
-/// The same of a host.
-fn of_a_host(scheme: &str) -> &'static [(&'static str, u32)] {
-    match scheme {
-        "unix" => &[
+/// Those of a host.
+fn of_a_host(scheme: &str, face: Face) -> &'static [Call] {
+    match (scheme, face) {
+        ("unix", Face::Blocking) => &[
             ("accept4", 1),
             ("accept4", 2),
             ("getsockopt", 1),
@@ -69,7 +106,18 @@ fn of_a_host(scheme: &str) -> &'static [(&'static str, u32)] {
             ("sendto", 1),
             ("sendto", 9),
         ],
-        _ => &[
+        ("unix", Face::Async) => &[
+            ("accept4", 1),
+            ("accept4", 2),
+            ("getsockopt", 1),
+            ("recvfrom", 1),
+            ("recvfrom", 9),
+            ("sendto", 1),
+            ("sendto", 9),
+            ("epoll_wait", 9),
+            ("futex", 9),
+        ],
+        (_, Face::Blocking) => &[
             ("accept4", 1),
             ("accept4", 2),
             ("getsockopt", 1),
@@ -87,6 +135,24 @@ fn of_a_host(scheme: &str) -> &'static [(&'static str, u32)] {
             ("recvfrom", 2),
             ("recvfrom", 9),
         ],
+        (_, Face::Async) => &[
+            ("accept4", 1),
+            ("accept4", 2),
+            ("getsockopt", 1),
+            ("recvfrom", 1),
+            ("recvmsg", 1),
+            ("memfd_create", 1),
+            ("ftruncate", 1),
+            ("fstat", 1),
+            ("pidfd_open", 1),
+            ("sendmsg", 1),
+            ("sendto", 1),
+            ("sendto", 9),
+            ("recvfrom", 9),
+            ("ppoll", 1),
+            ("epoll_wait", 9),
+            ("futex", 9),
+        ],
     }
 }
 
@@ -99,7 +165,7 @@ struct Tracer {
 }
 
 impl Tracer {
-    fn attach(victim: &Other, (call, number): (&'static str, u32), directory: &Path) -> Self {
+    fn attach(victim: &Other, (call, number): Call, directory: &Path) -> Self {
         let log = directory.join("strace");
         let mut strace = Command::new("strace")
             .args(["-f", "-ttt", "-e", &format!("trace={call}")])
@@ -160,29 +226,30 @@ fn untraceable() -> Option<&'static str> {
 #[test]
 fn clients_killed_at_every_step() {
     let alone = alone();
-    for scheme in SCHEMES {
+    for (scheme, face) in SCHEMES.into_iter().flat_map(|scheme| FACES.map(|face| (scheme, face))) {
+        let kind = format!("{scheme},client,{}", name_of(face));
         if let Some(why) = untraceable() {
-            skipped("step", &format!("{scheme},client,blocking"), why);
+            skipped("step", &kind, why);
             continue;
         }
-        for &step in of_a_client(scheme) {
+        for &step in of_a_client(scheme, face) {
             let directory = directory();
             let address = format!("{scheme}://{}/s", directory.path().display());
             let ledger = directory.path().join("ledger");
             let setup = || {
                 let options = ListenOptions::default().with_wait(WaitStrategy::Park);
-                Host::on(listen(&address, &options).expect("listen"), Face::Blocking)
+                Host::on(listen(&address, &options).expect("listen"), face)
             };
-            let on = format!("{scheme},client,{}#{}", step.0, step.1);
+            let on = format!("{kind},{}#{}", step.0, step.1);
             alone.fault("step", on).allowing(P99, MAX).run(count(1, 1000), setup, |host, random| {
                 let seed = random.next();
-                let role = format!("step {address} blocking c {seed} 0 {}", ledger.display());
+                let role = format!("step {address} {} c {seed} 0 {}", name_of(face), ledger.display());
                 let mut victim = other_process("victim", &role);
                 victim.wait_for("traced");
                 let tracer = Tracer::attach(&victim, step, directory.path());
                 tell(&mut victim, "go");
                 let killed = tracer.killed_at(&mut victim);
-                let ended = host.settle(Face::Blocking);
+                let ended = host.settle(face);
                 assert!(ended.len() <= 1, "{ended:?}");
                 let ended = ended.first()?;
                 let aborted = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionAborted;
@@ -199,24 +266,25 @@ fn clients_killed_at_every_step() {
 #[test]
 fn hosts_killed_at_every_step() {
     let alone = alone();
-    for scheme in SCHEMES {
+    for (scheme, face) in SCHEMES.into_iter().flat_map(|scheme| FACES.map(|face| (scheme, face))) {
+        let kind = format!("{scheme},host,{}", name_of(face));
         if let Some(why) = untraceable() {
-            skipped("step", &format!("{scheme},host,blocking"), why);
+            skipped("step", &kind, why);
             continue;
         }
-        for &step in of_a_host(scheme) {
+        for &step in of_a_host(scheme, face) {
             let directory = directory();
             let address = format!("{scheme}://{}/s", directory.path().display());
-            let on = format!("{scheme},host,{}#{}", step.0, step.1);
+            let on = format!("{kind},{}#{}", step.0, step.1);
             alone.fault("step", on).allowing(P99, MAX).run(
                 count(1, 1000),
                 || (),
                 |(), random| {
-                    let mut victim = other_process("victim", &format!("step-host {address}"));
+                    let mut victim = other_process("victim", &format!("step-host {address} {}", name_of(face)));
                     victim.wait_for("traced");
                     let tracer = Tracer::attach(&victim, step, directory.path());
                     tell(&mut victim, "go");
-                    let ended = survive(&address, Pattern(random.next()));
+                    let ended = survive(&address, face, Pattern(random.next()));
                     Some(between(tracer.killed_at(&mut victim), ended))
                 },
             );
@@ -225,8 +293,8 @@ fn hosts_killed_at_every_step() {
 }
 
 /// Connects and calls; both until the host is dead.
-fn survive(address: &str, pattern: Pattern) -> Instant {
-    let mut end = match connected(Face::Blocking, address, &options(Some(WaitStrategy::Park))) {
+fn survive(address: &str, face: Face, pattern: Pattern) -> Instant {
+    let mut end = match connected(face, address, &options(Some(WaitStrategy::Park))) {
         Ok(end) => end,
         Err(error) => {
             let at = Instant::now();
@@ -251,10 +319,11 @@ pub fn client(with: &str) {
     visitor(with, |_| {});
 }
 
-/// `ADDRESS`
-pub fn host(address: &str) {
+/// `ADDRESS FACE`
+pub fn host(with: &str) {
+    let (address, face) = with.split_once(' ').expect("an address and a face");
     let options = ListenOptions::default().with_wait(WaitStrategy::Park);
     let listener = listen(address, &options).expect("listen");
     wait_for_the_tracer();
-    Host::on(listener, Face::Blocking).serve_for_ever();
+    Host::on(listener, face_of(face)).serve_for_ever();
 }
