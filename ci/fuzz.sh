@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Fuzzes each target for SECONDS (default 5): `ci/fuzz.sh [SECONDS [TARGET…]]`. An hour each: `ci/fuzz.sh 3600`.
+# Fuzzes each target for SECONDS (default 5): `ci/fuzz.sh [SECONDS [TARGET…]]`. An hour each: `ci/fuzz.sh 3600`; so many executions
+# each: `ci/fuzz.sh 1000000x`.
 # A stable compiler and a C++ compiler are enough: coverage comes from LLVM's own pass, libFuzzer from its crate. What was found
 # stays in target/fuzz/corpus and is where the next run begins; an input that crashes stays in target/fuzz/artifacts.
 set -euo pipefail
 cd "$(dirname "$0")/../fuzz"
-seconds=${1:-5}
+amount=${1:-5}
+case $amount in
+    *x) limit=-runs=${amount%x} ;;
+    *) limit=-max_total_time=$amount amount+=' s' ;;
+esac
 shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(ring greeting codec_request codec_reply)
@@ -24,8 +29,8 @@ for target in "${targets[@]}"; do
     artifacts=$CARGO_TARGET_DIR/artifacts/$target
     log=$CARGO_TARGET_DIR/$target.log
     mkdir -p "$corpus" "$artifacts"
-    printf -- '--- %s, %s s\n' "$target" "$seconds"
-    "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=1024 \
+    printf -- '--- %s, %s\n' "$target" "$amount"
+    "$CARGO_TARGET_DIR/$host/release/$target" "$limit" -timeout=10 -rss_limit_mb=1024 -max_len=1024 \
         -print_final_stats=1 -artifact_prefix="$artifacts/" "$corpus" >"$log" 2>&1 || { grep -A2 panicked "$log"; tail -8 "$log"; exit 1; }
     # A run without feedback would find nothing, and look as if there were nothing to find.
     found=$(grep -o 'cov: [0-9]*' "$log" | awk '{print $2}')

@@ -23,10 +23,11 @@ const SMALL: RingCapacity = RingCapacity::of_model(4 * LINE as u32);
 /// Eight lines: records of up to two, given back by twos.
 const LARGER: RingCapacity = RingCapacity::of_model(8 * LINE as u32);
 
-/// Every order, or every one with at most so many switches away from a thread that could go on.
+/// Every order, or every one with at most so many switches away from a thread that could go on: `ci/loom.sh MORE` for more of them.
 fn model(preemptions: Option<usize>, body: impl Fn() + Sync + Send + 'static) {
+    let more = std::env::var("GENVM_LOOM_MORE").map_or(0, |more| more.parse().expect("a number"));
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = preemptions;
+    model.preemption_bound = preemptions.map(|most| most + more);
     model.check(body);
 }
 

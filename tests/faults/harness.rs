@@ -54,12 +54,20 @@ impl<'a> Fault<'a> {
 
     /// Runs `trial` so often, in a world made by `setup`, a new one after each failure, of which ten are enough. A trial fails by panicking; it returns
     /// how long what it waited for took, if there is something to be measured. Afterwards everything has to be as before.
+    /// Returns whether it was run at all: another row may be the one that is wanted.
     pub fn run<W>(
         self,
-        trials: usize,
+        Trials { now: trials, full }: Trials,
         setup: impl Fn() -> W,
         mut trial: impl FnMut(&mut W, &mut Random) -> Option<Duration>,
-    ) {
+    ) -> bool {
+        if is_list() {
+            let _ = writeln!(std::io::stdout(), "fault name={} on={} trials={trials} full={full}", self.name, self.on);
+            return false;
+        }
+        if !is_wanted(self.name, &self.on) {
+            return false;
+        }
         runtime(); // stays for good
         let seed = seed();
         let done = Arc::new(AtomicUsize::new(0));
@@ -86,6 +94,7 @@ impl<'a> Fault<'a> {
         let left = Belongings::now().besides(&before);
         times.sort_unstable();
         self.report(tried, failures, &times, &left, begun.elapsed(), seed);
+        true
     }
 
     fn report(&self, trials: usize, failures: usize, times: &[Duration], left: &str, all: Duration, seed: u64) {
@@ -117,25 +126,53 @@ impl<'a> Fault<'a> {
 
 /// Says that a fault could not be tried here.
 pub fn skipped(name: &str, on: &str, why: &str) {
-    let _ = writeln!(std::io::stdout(), "fault name={name} on={on} skipped={}", why.replace(' ', "_"));
-}
-
-/// How many trials: `short`, unless the environment asks for `full` or another number.
-pub fn count(short: usize, full: usize) -> usize {
-    match std::env::var("GENVM_FAULTS").as_deref() {
-        Err(_) | Ok("short") => short,
-        Ok("full") => full,
-        Ok(number) => number.parse().expect("GENVM_FAULTS is `short`, `full` or a number"),
+    if is_list() || is_wanted(name, on) {
+        let _ = writeln!(std::io::stdout(), "fault name={name} on={on} skipped={}", why.replace(' ', "_"));
     }
 }
 
-/// How much of something each trial takes: as in a short run, unless it is a full one.
+/// Whether rows are to be named and not run.
+fn is_list() -> bool {
+    std::env::var_os("GENVM_FAULTS_LIST").is_some()
+}
+
+/// Whether this is the row that the environment names, as `name@on`; every one is if it names none.
+fn is_wanted(name: &str, on: &str) -> bool {
+    std::env::var("GENVM_FAULTS_ROW").map_or(true, |row| row.split_once('@') == Some((name, on)))
+}
+
+/// How many trials of a fault.
+#[derive(Clone, Copy)]
+pub struct Trials {
+    pub now: usize,
+    /// In a full run.
+    pub full: usize,
+}
+
+/// How many trials: `short`, unless the environment asks for `full`, a part of it or another number.
+pub fn count(short: usize, full: usize) -> Trials {
+    let now = match asked().as_str() {
+        "short" => short,
+        "full" => full,
+        other => match other.strip_prefix("full/") {
+            Some(parts) => full.div_ceil(parts.parse().expect("the 4 of full/4")),
+            None => other.parse().expect("GENVM_FAULTS is `short`, `full`, `full/4` or a number"),
+        },
+    };
+    Trials { now, full }
+}
+
+/// How much of something each trial takes: as in a short run, unless it is a full one or a part of one.
 pub fn amount(short: usize, full: usize) -> usize {
     if is_full() { full } else { short }
 }
 
 fn is_full() -> bool {
-    std::env::var("GENVM_FAULTS").as_deref() == Ok("full")
+    asked().starts_with("full")
+}
+
+fn asked() -> String {
+    std::env::var("GENVM_FAULTS").unwrap_or_else(|_| "short".into())
 }
 
 fn seed() -> u64 {

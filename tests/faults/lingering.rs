@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::body::{Face, Pattern};
-use crate::harness::{alone, amount, count};
+use crate::harness::{Trials, alone, amount, count};
 use crate::support::{directory, other_process, say};
 use crate::traffic::{Host, Kind, WAITS, connected, face_of, hello, is_an_end, name_of, options, visit};
 use crate::{FACES, SCHEMES};
@@ -35,7 +35,7 @@ fn killed_with_a_child_that_holds_the_socket() {
     host_killed("killed_forked", "fork-host", ("shm", &FACES), count(6, 500));
 }
 
-fn client_killed(name: &'static str, role: &str, (scheme, faces): (&str, &[Face]), trials: usize) {
+fn client_killed(name: &'static str, role: &str, (scheme, faces): (&str, &[Face]), trials: Trials) {
     let alone = alone();
     for &face in faces {
         let directory = directory();
@@ -70,7 +70,7 @@ fn client_killed(name: &'static str, role: &str, (scheme, faces): (&str, &[Face]
     }
 }
 
-fn host_killed(name: &'static str, role: &str, (scheme, faces): (&str, &[Face]), trials: usize) {
+fn host_killed(name: &'static str, role: &str, (scheme, faces): (&str, &[Face]), trials: Trials) {
     let alone = alone();
     for &face in faces {
         let directory = directory();

@@ -3,7 +3,8 @@
 //!
 //! Each fault prints one line of figures (`harness` says which). What it does **not** do: compare with limits of time unless it
 //! is a full run, because a busy machine is no fault of ours. `GENVM_FAULTS` says how often: `short` (the default: a minute for
-//! all of it), `full`, or a number of trials for everything. `GENVM_FAULTS_SEED` repeats a run.
+//! all of it), `full`, a part of that such as `full/4`, or a number of trials for everything. `GENVM_FAULTS_SEED` repeats a run,
+//! `GENVM_FAULTS_ROW=storm@shm,host,async` runs that row alone, `GENVM_FAULTS_LIST=1` only names them.
 #![cfg(all(target_os = "linux", feature = "uds", feature = "shm"))]
 
 mod addresses;

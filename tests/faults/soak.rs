@@ -60,10 +60,10 @@ fn connections_and_calls_without_end() {
                 let took = begun.elapsed();
                 world.connections += 1;
                 // The first tenth warms up allocators and the runtime.
-                if world.connections == trials.div_ceil(10) {
+                if world.connections == trials.now.div_ceil(10) {
                     world.warm = Some(world.memory());
                 }
-                if world.connections == trials {
+                if world.connections == trials.now {
                     let (warm, now) = (world.warm.expect("warm by now"), world.memory());
                     let grew = |which: usize| now[which].saturating_sub(warm[which]);
                     assert!(grew(0) <= GROWTH && grew(1) <= GROWTH, "memory of host and client: {warm:?}, {now:?}");
