@@ -81,7 +81,7 @@ impl<'a> Fault<'a> {
             let mut random = Random(scramble(seed ^ number as u64));
             let mut once = || trial(world.get_or_insert_with(&setup), &mut random);
             match catch_unwind(AssertUnwindSafe(&mut once)) {
-                Ok(time) => times.extend(time),
+                Ok(time) => times.extend(time.map(|time| (time, number))),
                 Err(_) => {
                     eprintln!("{} on {}: trial {number} of GENVM_FAULTS_SEED={seed} failed", self.name, self.on);
                     failures += 1;
@@ -97,7 +97,15 @@ impl<'a> Fault<'a> {
         true
     }
 
-    fn report(&self, trials: usize, failures: usize, times: &[Duration], left: &str, all: Duration, seed: u64) {
+    fn report(
+        &self,
+        trials: usize,
+        failures: usize,
+        times: &[(Duration, usize)],
+        left: &str,
+        all: Duration,
+        seed: u64,
+    ) {
         let (p50, p99, max) = (percentile(times, 50), percentile(times, 99), percentile(times, 100));
         let micros = |time: Option<Duration>| time.map_or("-".into(), |time| time.as_micros().to_string());
         let allowed = self.allowed.map_or("-".into(), |(p99, max)| format!("{}/{}", p99.as_micros(), max.as_micros()));
@@ -119,7 +127,8 @@ impl<'a> Fault<'a> {
         assert_eq!(left, "none", "{} on {}: something is left", self.name, self.on);
         if let (true, Some((allowed_p99, allowed_max))) = (is_full(), self.allowed) {
             let kept = p99.is_none_or(|p99| p99 <= allowed_p99) && max.is_none_or(|max| max <= allowed_max);
-            assert!(kept, "{} on {}: took longer than allowed", self.name, self.on);
+            let slowest = times.last().map(|(_, number)| number);
+            assert!(kept, "{} on {}: took longer than allowed, trial {slowest:?} longest", self.name, self.on);
         }
     }
 }
@@ -188,9 +197,9 @@ fn fresh_seed() -> u64 {
 }
 
 /// The smallest time that so many percent do not exceed.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+fn percentile(sorted: &[(Duration, usize)], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied()
+    sorted.get(rank.saturating_sub(1)).map(|(time, _)| *time)
 }
 
 /// Numbers that depend on the seed alone.

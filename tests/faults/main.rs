@@ -27,6 +27,7 @@ mod panics;
 #[path = "../protocol_support/mod.rs"]
 mod protocol_support;
 mod signals;
+mod sizes;
 mod soak;
 mod steps;
 mod stopped;
