@@ -15,7 +15,7 @@ shift "$(($# < 2 ? $# : 2))"
 cd "$(dirname "$0")/.."
 mkdir -p "$directory"
 rows=$directory/faults.tsv
-columns=(date commit src count fault on trials full failures measured p50_us p99_us max_us allowed_us left seconds seed result load machine command)
+columns=(date commit src count fault on trials full failures measured p50_us p99_us max_us allowed_us left seconds seed result load machine command seen)
 [ -s "$rows" ] || (IFS=$'\t' && echo "${columns[*]}") >"$rows"
 
 scratch=$(mktemp -d)
@@ -124,7 +124,8 @@ awk -F'\t' -v OFS='\t' '
             }
             table = table "| " of[5] " | " of[6] " | " of[7] " | " of[9]
             for (i = 10; i <= 16; i++) table = table " | " of[i]
-            table = table " | " of[19] " | " of[17] " | " of[2] " | " of[1] " |\n"
+            gsub(",", ", ", of[22])
+            table = table " | " of[19] " | " of[17] " | " of[2] " | " of[1] " | " of[22] " |\n"
         }
         print "# The fault catalogue\n"
         printf "%d rows, %d trials, %d failures. %d rows did not hold, %d have fewer trials than a full run, %d could not be run here.\n\n",
@@ -134,8 +135,8 @@ awk -F'\t' -v OFS='\t' '
         print "Times are in microseconds; what is measured and what is allowed says the head of each module of `tests/faults/`. A trial of `wakeups`,"
         print "`soak` and `fuzz` is a thousand calls or executions. Where parts were added up, a time is the greatest of any part. The load is that of"
         print "the machine when the row ended, the row itself included.\n"
-        print "| fault | on | trials | failures | measured | p50 | p99 | max | allowed p99/max | left behind | seconds | load | seed | commit | ended |"
-        print "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | --- | --- | --- |"
+        print "| fault | on | trials | failures | measured | p50 | p99 | max | allowed p99/max | left behind | seconds | load | seed | commit | ended | seen |"
+        print "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | --- | --- | --- | --- |"
         printf "%s", table
         if (bad_runs != "") {
             print "\n## Runs that did not hold\n"
