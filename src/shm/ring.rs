@@ -382,5 +382,5 @@ fn payload(lines: u64) -> usize {
 /// Lines that a record with `payload` bytes covers.
 #[inline]
 fn record_lines(payload: usize) -> u64 {
-    ((HEADER + payload + LINE - 1) / LINE) as u64
+    (HEADER + payload).div_ceil(LINE) as u64
 }
