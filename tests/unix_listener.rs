@@ -15,8 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use genvm_transport::{
-    AcceptError, BlockingStream, ConnectOptions, ListenError, ListenOptions, Listener, Peer, PeerPolicy, connect,
-    connect_async, listen,
+    AcceptError, BlockingStream, ConnectError, ConnectOptions, ListenError, ListenOptions, Listener, Peer, PeerPolicy,
+    connect, connect_async, listen,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{directory, other_process, role, say, watchdog};
@@ -273,6 +273,53 @@ fn another_user_is_refused_before_a_byte_is_read() {
     // And now it is us who are somebody else.
     let _client = UnixStream::connect(&path).expect("connect");
     assert!(matches!(listener.accept(), Err(AcceptError::PeerNotAllowed(_))));
+}
+
+#[test]
+fn whoever_is_not_allowed_hears_and_is_heard_nothing() {
+    let _watchdog = watchdog("whoever_is_not_allowed_hears_and_is_heard_nothing");
+    // Everybody but us: the other end need not be another user to be the wrong one.
+    let others = PeerPolicy::Users(vec![rustix::process::geteuid().as_raw() ^ 1]);
+    let schemes: &[&str] = if cfg!(feature = "shm") { &["unix", "shm"] } else { &["unix"] };
+    let runtime = runtime();
+    let directory = directory();
+    let path = directory.path().join("s");
+    let said_nothing = |mut stream: UnixStream| {
+        let mut said = Vec::new();
+        match stream.read_to_end(&mut said) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+        assert!(said.is_empty(), "{said:?}");
+    };
+    for (scheme, asynchronous) in schemes.iter().flat_map(|scheme| [(scheme, false), (scheme, true)]) {
+        let address = format!("{scheme}://{}", path.display());
+        let mut options = ListenOptions::default();
+        options.allowed_peers = others.clone();
+        let listener = listen(&address, &options).expect("listen");
+        let mut client = UnixStream::connect(&path).expect("connect");
+        client.write_all(b"\xf5gvmshm\n").expect("write");
+        let error = if asynchronous {
+            runtime.block_on(listener.accept_async()).expect_err("not allowed")
+        } else {
+            listener.accept().expect_err("not allowed")
+        };
+        assert!(!error.is_fatal() && matches!(error, AcceptError::PeerNotAllowed(Peer::Process { .. })), "{error}");
+        said_nothing(client);
+        drop(listener);
+
+        let host = UnixListener::bind(&path).expect("bind");
+        let mut options = ConnectOptions::default();
+        options.allowed_peers = others.clone();
+        let error = if asynchronous {
+            runtime.block_on(connect_async(&address, &options)).expect_err("not allowed")
+        } else {
+            connect(&address, &options).expect_err("not allowed")
+        };
+        assert!(matches!(error, ConnectError::PeerNotAllowed { peer: Peer::Process { .. }, .. }), "{error}");
+        said_nothing(host.accept().expect("accept").0);
+        fs::remove_file(&path).expect("its file");
+    }
 }
 
 #[test]

@@ -199,8 +199,9 @@ impl Producer {
             let seen = self.theirs.load(CONSUMED, Acquire);
             let ahead = seen.wrapping_sub(self.consumed) & POSITION_MASK;
             let used = self.position.wrapping_sub(self.consumed) & POSITION_MASK;
-            // Zero is fresh memory: a host may write before its client has got so far as to say where it starts.
-            if seen != 0 {
+            // Zero is fresh memory, unless the positions have come round to it: a host may write before its client has got so far
+            // as to say where it starts.
+            if seen != 0 || ahead <= used {
                 if seen > POSITION_MASK || ahead > used {
                     return Err(RingFault::Consumed { seen, known: self.consumed, written: self.position });
                 }

@@ -96,6 +96,32 @@ fn positions_wrap() {
     }
 }
 
+/// From every line of the ring, past the end of the ring and of the positions, at every alignment of the caller's bytes.
+#[test]
+fn every_size_up_to_three_rings_arrives_as_it_was() {
+    let capacity = RingCapacity::MIN;
+    let most = 3 * capacity.bytes() as usize;
+    let bytes: Vec<u8> = (0..most + LINE).map(|i| (i % 251) as u8 ^ (i / 251) as u8).collect();
+    let mut out = vec![0; most + LINE];
+    for line in 0..lines(capacity) {
+        // Other sizes from other lines where there is no time for all.
+        let (least, step) = if cfg!(debug_assertions) { (line as usize, 67) } else { (0, 1) };
+        for size in (least..=most).step_by(step) {
+            let Pair { mut producer, mut consumer, .. } = pair(capacity, POSITION_MASK - line);
+            let (from, to) = ((size + line as usize) % LINE, size % LINE);
+            let (mut written, mut read) = (0, 0);
+            while read < size {
+                written += producer.write(&bytes[from..][written..size]).unwrap().taken;
+                producer.publish();
+                while let n @ 1.. = consumer.read(&mut out[to..][read..size]).unwrap().bytes {
+                    read += n;
+                }
+            }
+            assert!(out[to..][..size] == bytes[from..][..size], "{size} bytes from {line} lines before the wrap");
+        }
+    }
+}
+
 #[test]
 fn a_lying_producer_is_a_fault() {
     let capacity = RingCapacity::MIN;

@@ -10,7 +10,7 @@ use rustix::event::EventfdFlags;
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
-use crate::peer::{CAPACITY, Memory, SEALS, SEGMENT, START, greeting, hear, say, segment, sound_segment};
+use crate::peer::{CAPACITY, Memory, Peer, SEALS, SEGMENT, START, greeting, hear, say, segment, sound_segment};
 use crate::support::{descriptors_and_mappings, watchdog};
 use crate::victim::{NEVER, Victim, WAITS, World, name, victims, within_a_second};
 use crate::{alone, each_line, each_victim, open};
@@ -258,6 +258,31 @@ fn a_greeting_may_dribble() {
         });
         let result = end.map(drop).map_err(|error| name(&error));
         assert_eq!(result, if count == 1 { Ok(()) } else { Err("segment") }, "{victim:?}: {count} at {at}");
+    });
+}
+
+#[test]
+fn one_segment_for_two_connections() {
+    // Nobody can see it at a memfd that it is another connection's as well. Each reads what lies in there, and that is all.
+    each_victim("one_segment_for_two_connections", &WAITS, |world, victim| {
+        let (fd, first) = segment(SEGMENT, SealFlags::empty());
+        let second = Memory::map(fd.as_fd(), SEGMENT, true).expect("a second mapping");
+        rustix::fs::fcntl_add_seals(&fd, SEALS.into_iter().collect()).expect("its seals");
+        let agree = |memory| {
+            let once_more = (fd.try_clone().expect("a second descriptor"), memory);
+            let (end, peer) = world.meet(victim, |socket| Peer::agree_on(once_more, socket, victim.host, START));
+            (end.expect("nothing is wrong with it"), peer)
+        };
+        let (mut first, mut peer) = agree(first);
+        peer.send(b"for both");
+        let (mut second, _other) = agree(second);
+        let mut out = [0; 9];
+        for end in [&mut second, &mut first] {
+            assert_eq!((end.read(&mut out, NEVER).expect("bytes"), &out), (8, b"for both\0"));
+        }
+        drop(second);
+        peer.send(b"for one");
+        assert_eq!((first.read(&mut out, NEVER).expect("bytes"), &out[..7]), (7, &b"for one"[..]));
     });
 }
 

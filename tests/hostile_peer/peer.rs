@@ -160,7 +160,11 @@ pub struct Peer {
 impl Peer {
     /// Agrees on shared memory as it should be done.
     pub fn agree(socket: UnixStream, speaks_first: bool, start: u64) -> Self {
-        let (fd, ours) = sound_segment();
+        Self::agree_on(sound_segment(), socket, speaks_first, start)
+    }
+
+    /// The same with a segment that may have been used before.
+    pub fn agree_on((fd, ours): (OwnedFd, Memory), socket: UnixStream, speaks_first: bool, start: u64) -> Self {
         let sent = [fd.try_clone().expect("a second descriptor")];
         let (bytes, mut descriptors) = if speaks_first {
             say(&socket, &greeting(start), &sent).expect("a greeting is taken");
