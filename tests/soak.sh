@@ -26,6 +26,7 @@ tests=$(cargo test --quiet --release --all-features --test faults --no-run --mes
 machine="$(uname -srm), $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
 commit=$(git rev-parse --short=12 HEAD)
 src=$(git rev-parse --short=12 HEAD:src)
+[ "$(cut -d' ' -f41 /proc/$$/stat)" != 2 ] || scheduled=', SCHED_RR' # what else runs on the machine has to wait
 git diff --quiet HEAD -- src tests fuzz Cargo.toml Cargo.lock || { commit+=+ src+=+; } # such rows are run again
 
 # Every row, its trials now and in a full run.
@@ -77,7 +78,7 @@ while read -r row trials full _; do
     fi
     echo "$result, ${line#fault }" | sed 's/name=.* trials=/trials=/'
     line+=" date=$(date -u +%FT%RZ) commit=$commit src=$src count=$count fault=$name on=$on full=$full result=$result"
-    awk -v line="$line" -v columns="${columns[*]}" -v load="$(cut -d' ' -f1-3 /proc/loadavg)" -v machine="$machine" \
+    awk -v line="$line" -v columns="${columns[*]}" -v load="$(cut -d' ' -f1-3 /proc/loadavg)${scheduled:-}" -v machine="$machine" \
         -v command="tests/soak.sh DIR $count $row" 'BEGIN {
             pairs = split(line, pair, " ")
             for (i = 2; i <= pairs; i++) { at = index(pair[i], "="); of[substr(pair[i], 1, at - 1)] = substr(pair[i], at + 1) }
