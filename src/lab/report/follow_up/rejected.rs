@@ -45,15 +45,18 @@ fn complex(counted: &[Counted], faults: Option<&(String, Vec<Tried>)>) -> Claim 
         Some((run, tried)) => {
             let rows = tried.iter().map(|tried| {
                 let number = |number: u64| Value::word(number.to_string());
-                vec![Value::word(tried.on.clone()), number(tried.faults), number(tried.trials), number(tried.failures)]
+                let numbers = [tried.runs, tried.trials, tried.failures, tried.not_ok].map(number);
+                std::iter::once(Value::word(tried.on.clone())).chain(numbers).collect()
             });
             let table = Table {
-                header: ["hurt", "faults", "trials", "failures"].map(str::to_owned).into(),
+                header: ["over", "runs", "trials", "failed trials", "runs that failed or took too long"]
+                    .map(str::to_owned)
+                    .into(),
                 rows: rows.collect(),
             };
-            let link = Piece::Link { text: run.clone(), to: format!("{run}/") };
+            let link = Piece::Link { text: format!("{run}/faults.tsv"), to: format!("{run}/faults.tsv") };
             evidence.extend([
-                Block::Text(line!["Faults survived, by what was hurt; the run is in ", link, "."]),
+                Block::Text(line!["Faults that were tried, and how often that did not end as promised or not in the time allowed; each run is a row of ", link, "."]),
                 Block::Table(table),
             ]);
         }

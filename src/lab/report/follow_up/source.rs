@@ -23,13 +23,16 @@ pub(super) struct Counted {
     pub(super) orderings: u64,
 }
 
-/// What a part of the fault catalogue came to.
+/// What came of the fault catalogue over one transport.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     pub(super) on: String,
-    pub(super) faults: u64,
+    /// Each of many trials of one fault.
+    pub(super) runs: u64,
     pub(super) trials: u64,
     pub(super) failures: u64,
+    /// Runs with a failure, or with a time beyond what is allowed.
+    pub(super) not_ok: u64,
 }
 
 /// The rows of a run of `tests/soak.sh` that are summed up in [`Tried`].
@@ -50,7 +53,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Counted>> {
     reader.deserialize().collect::<csv::Result<_>>().with_context(|| path.display().to_string())
 }
 
-/// The last run of the fault catalogue beside the page, by the name of its folder; and its sums by what was hurt.
+/// The last run of the fault catalogue beside the page, by the name of its folder; and its sums by transport.
 pub(super) fn faults(folder: &Path) -> Result<Option<(String, Vec<Tried>)>> {
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let entries = fs::read_dir(here).with_context(|| format!("cannot read {}", here.display()))?;
@@ -68,13 +71,15 @@ pub(super) fn faults(folder: &Path) -> Result<Option<(String, Vec<Tried>)>> {
         if result == "skipped" {
             continue;
         }
+        let on = on.split(',').next().unwrap_or(&on).to_owned();
         let at = tried.iter().position(|tried| tried.on == on).unwrap_or_else(|| {
             tried.push(Tried { on, ..Tried::default() });
             tried.len() - 1
         });
-        tried[at].faults += 1;
+        tried[at].runs += 1;
         tried[at].trials += trials;
         tried[at].failures += failures;
+        tried[at].not_ok += u64::from(result != "ok");
     }
     Ok(Some((run, tried)))
 }
@@ -91,20 +96,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_run_of_the_faults_is_summed_up_by_what_was_hurt() {
+    fn the_last_run_of_the_faults_is_summed_up_by_transport() {
         let folder = tempfile::tempdir().unwrap();
         assert!(faults(folder.path()).unwrap().is_none());
         for (run, trials) in [("2026-01-01-faults", 1), ("2026-02-01-faults", 100)] {
             fs::create_dir(folder.path().join(run)).unwrap();
             let rows = format!(
-                "fault\ton\ttrials\tfailures\tresult\nkilled\tshm\t{trials}\t0\tok\nkilled\tunix\t50\t2\tfailed\n\
-                 full\tshm\t7\t0\tok\nsteps\tshm\t0\t0\tskipped\n"
+                "fault\ton\ttrials\tfailures\tresult\nkilled\tshm,host\t{trials}\t0\tok\nkilled\tunix,host\t50\t2\tfailed\n\
+                 full\tshm,both\t7\t0\tok\nsteps\tshm\t0\t0\tskipped\n"
             );
             fs::write(folder.path().join(run).join(FAULTS), rows).unwrap();
         }
         let (run, tried) = faults(folder.path()).unwrap().unwrap();
         assert_eq!(run, "2026-02-01-faults");
-        let sums: Vec<_> = tried.iter().map(|on| (&on.on[..], on.faults, on.trials, on.failures)).collect();
-        assert_eq!(sums, [("shm", 2, 107, 0), ("unix", 1, 50, 2)]);
+        let sums: Vec<_> = tried.iter().map(|on| (&on.on[..], on.runs, on.trials, on.failures, on.not_ok)).collect();
+        assert_eq!(sums, [("shm", 2, 107, 0, 0), ("unix", 1, 50, 2, 1)]);
     }
 }
