@@ -5,7 +5,6 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 
-use super::batch::room;
 use super::codec::{Request, check_length};
 use super::error::CallError;
 use super::limits::Limits;
@@ -17,6 +16,7 @@ use super::terms::Protocol;
 #[cfg(feature = "metrics")]
 use super::types::Status;
 use super::types::{Account, LeaderResult, ResultCode, SlotId, StorageMode, U256};
+use super::window::room;
 
 /// The host, as GenVM sees it, at the other end of any ordered byte stream.
 ///

@@ -44,6 +44,7 @@ mod shared;
 mod state;
 mod terms;
 mod types;
+mod window;
 
 pub use batch::{Batch, SlotRead};
 pub use client::HostClient;

@@ -33,6 +33,8 @@ impl Mapping {
 
     pub(crate) fn prefetch(&self, _: usize) {}
 
+    pub(crate) fn prefetch_to_write(&self, _: usize) {}
+
     pub(super) fn copy_in_words(&self, offset: usize, from: &[u8]) {
         self.copy_in(offset, from);
     }

@@ -168,6 +168,14 @@ impl Producer {
     #[inline]
     fn stage(&mut self, bytes: &[u8]) {
         let at = HEADER + self.staged;
+        if self.staged == 0 {
+            // The other end has these lines, and they are on their way by the time that `publish` writes them. The one that it polls
+            // comes last: every look at it takes it away again.
+            if at + bytes.len() > LINE {
+                self.ours.prefetch_to_write(self.offset() + LINE);
+            }
+            self.ours.prefetch_to_write(self.offset());
+        }
         self.staged += bytes.len();
         match self.first.0.get_mut(at..at + bytes.len()) {
             Some(place) => place.copy_from_slice(bytes),
