@@ -20,9 +20,9 @@ use super::window::room;
 
 /// The host, as GenVM sees it, at the other end of any ordered byte stream.
 ///
-/// A request leaves in one `write`, one with more than 4 KiB at its end in a `write_vectored` from where they are; and an answer of known size (a `storage_read`) arrives in one `read` of just
-/// that size if the stream delivers it whole. No call allocates, beyond what it returns, once the largest request has
-/// been sent.
+/// A request leaves in one `write`, or with what it ends with, if that is longer than 4 KiB, in one `write_vectored`, uncopied. An
+/// answer of known size (a `storage_read`) arrives in one `read` of just that size if the stream delivers it whole. No call allocates,
+/// beyond what it returns, once the largest request has been sent.
 ///
 /// A call that fails with a [fatal](CallError::is_fatal) error leaves the connection dead, and so does one that
 /// unwinds: answers carry no name, and the next one could be for an earlier question.
