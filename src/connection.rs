@@ -1,7 +1,7 @@
 //! Choosing the transport at run time, by [`Address`]: [`connect`], [`connect_async`], [`listen`], and [`Transports`]
 //! for callers that bring transports of their own.
 //!
-//! Nothing here is on the byte path.
+//! Nothing here is on the byte path, and nothing retries, reconnects or keeps connections for later: one is one execution.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Errors of choosing, connecting, listening and accepting: one enum per operation, each variant something that a
 //! caller can act on. Reading and writing fail with `io::Error`; its kinds are listed in [`transport`](crate::transport).
+//! Errors of the host protocol are [its own](crate::protocol).
 
 use std::io;
 use std::path::PathBuf;

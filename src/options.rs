@@ -1,4 +1,7 @@
 //! What a caller may choose when it connects or listens. Every field has a default that is right for GenVM.
+//!
+//! Not chosen here: the transport, which the [`Address`](crate::Address) names, and what is spoken over it, which a
+//! [`Protocol`](crate::protocol::Protocol) says. Nothing is read from the environment or from files.
 
 use std::time::Duration;
 

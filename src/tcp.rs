@@ -1,4 +1,4 @@
-//! `tcp://`: [`TcpTransport`], for hosts that are not on this machine. Without encryption or authentication.
+//! `tcp://`: [`TcpTransport`], for hosts that are not on this machine. It does not encrypt, and does not ask who the peer is.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};

@@ -19,6 +19,9 @@
 //! | `blocking`, `asynchronous` | the two faces |
 //! | `accepted` | one address for plain and upgraded clients |
 //!
+//! It does not grow a ring, share one between connections, or leave its peer for the plain socket by itself: that is asked for by
+//! [`Fallback`] or the feature `prefer-shm`, before the first byte.
+//!
 //! # Choosing between the two
 //!
 //! `shm://` uses sealed memfds (Linux 5.1): each end can write its own segment only, so a hostile peer can neither crash
