@@ -32,6 +32,8 @@ mod soak;
 mod steps;
 mod stopped;
 mod storm;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
 mod traffic;
 mod wakeups;
 
