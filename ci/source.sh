@@ -29,7 +29,7 @@ made=$(
     count 'shared memory' src/shm src/sync.rs
     count 'waiting (both)' src/wait.rs
     count 'cache of pages' src/storage
-    count 'batches' src/protocol/batch.rs
+    count 'batches' src/protocol/batch.rs src/protocol/window.rs
 )
 case ${1:-} in
     --write) echo "$made" >"$table" ;;
