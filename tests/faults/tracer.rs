@@ -39,7 +39,7 @@ impl Traced {
         assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.tid, 0, 0) }, 0, "{}", last_error());
         let begun = Instant::now();
         loop {
-            match wait(self.tid, libc::WNOHANG) {
+            match wait(self.tid, if may_sleep { libc::WNOHANG } else { 0 }) {
                 Some(libc::SIGTRAP) => return Step::Done,
                 Some(libc::SIGSTOP) => return Step::EndOfCall,
                 Some(other) => panic!("stopped by signal {other}"),
@@ -47,7 +47,10 @@ impl Traced {
                 None if may_sleep && begun.elapsed() > Duration::from_millis(3) && self.sleeps() => {
                     return Step::Asleep;
                 }
-                None => thread::yield_now(),
+                None => {
+                    assert!(may_sleep, "it has ended by itself");
+                    thread::yield_now();
+                }
             }
         }
     }
