@@ -169,32 +169,6 @@ fn a_large_read_goes_straight_to_the_caller() {
 }
 
 #[test]
-fn a_long_request_goes_straight_from_the_caller() {
-    for (length, writes) in [(4096, 1), (4097, 2), (100_000, 2)] {
-        let data: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-        let mut expected = Vec::new();
-        let requests = [
-            Request::StorageWrite { slot: SLOT, index: 7, data: &data },
-            Request::PostNondetResult { call_no: 1, result: &data },
-        ];
-        requests.iter().for_each(|request| {
-            request.encode(Revision::One, &Limits::default(), &mut expected).unwrap();
-        });
-        // Whole, and in parts that end somewhere in the middle of either.
-        for at_most in [usize::MAX, 30_000, 1] {
-            let stream = Script::new(&[0, 0]).at_most(at_most);
-            let mut client = HostClient::new(stream.clone());
-            client.storage_write(&SLOT, 7, &data).unwrap();
-            client.post_nondet_result(1, &data).unwrap();
-            assert!(stream.take_output() == expected, "{length} bytes, at most {at_most} at once");
-            if at_most == usize::MAX {
-                assert_eq!(stream.take_writes(), 2 * writes); // of a stream that takes one slice at a time
-            }
-        }
-    }
-}
-
-#[test]
 fn fuel_is_reported_without_reading() {
     let stream = Script::default();
     let mut client = HostClient::new(stream.clone());

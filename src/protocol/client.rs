@@ -3,7 +3,7 @@
 //! It neither retries nor reconnects, and it has one call on the way; [`Batch`](super::Batch) has many.
 
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 
 use super::codec::{Request, check_length};
 use super::error::CallError;
@@ -20,9 +20,9 @@ use super::window::room;
 
 /// The host, as GenVM sees it, at the other end of any ordered byte stream.
 ///
-/// A request leaves in one `write`, or with what it ends with, if that is longer than 4 KiB, in one `write_vectored`, uncopied. An
-/// answer of known size (a `storage_read`) arrives in one `read` of just that size if the stream delivers it whole. No call allocates,
-/// beyond what it returns, once the largest request has been sent.
+/// A request leaves in one `write`, and an answer of known size (a `storage_read`) arrives in one `read` of just
+/// that size if the stream delivers it whole. No call allocates, beyond what it returns, once the largest request has
+/// been sent.
 ///
 /// A call that fails with a [fatal](CallError::is_fatal) error leaves the connection dead, and so does one that
 /// unwinds: answers carry no name, and the next one could be for an earlier question.
@@ -62,9 +62,6 @@ pub struct HostClient<S> {
     /// What may lie between here and the host although every answer was read: the [`room`] of what has had no answer since.
     pub(super) unread: usize,
     pub(super) dead: bool,
-    /// Bytes of the last request.
-    #[cfg(feature = "metrics")]
-    sent: usize,
     #[cfg(feature = "metrics")]
     pub(super) meter: Meter,
 }
@@ -85,8 +82,6 @@ impl<S: Read + Write> HostClient<S> {
             replies: Replies::new(stream, revision, limits),
             unread: 0,
             dead: false,
-            #[cfg(feature = "metrics")]
-            sent: 0,
             #[cfg(feature = "metrics")]
             meter: Meter::new(),
         }
@@ -265,7 +260,7 @@ impl<S: Read + Write> HostClient<S> {
                 method: _request.method(),
                 begun,
                 over: meter::ticks(),
-                sent: self.sent,
+                sent: self.request.len(),
                 received: self.replies.used - used,
                 ended,
             });
@@ -310,24 +305,13 @@ impl<S: Read + Write> HostClient<S> {
             return Err(CallError::Dead { method });
         }
         self.request.clear();
-        let tail = request
-            .encode_head(self.replies.revision, &self.replies.limits, &mut self.request)
+        request
+            .encode(self.replies.revision, &self.replies.limits, &mut self.request)
             .map_err(|source| CallError::Refused { method, source })?;
-        let is_long = tail.len() > COPIED;
-        if !is_long {
-            self.request.extend_from_slice(tail);
-        }
-        #[cfg(feature = "metrics")]
-        {
-            self.sent = self.request.len() + if is_long { tail.len() } else { 0 };
-        }
         self.dead = true;
         let sent = self
             .write_hello()
-            .and_then(|()| match is_long {
-                false => self.replies.stream.write_all(&self.request),
-                true => write_both(&mut self.replies.stream, &self.request, tail),
-            })
+            .and_then(|()| self.replies.stream.write_all(&self.request))
             .and_then(|()| self.replies.stream.flush());
         #[cfg(feature = "metrics")]
         self.meter.settle(method);
@@ -387,23 +371,6 @@ impl<S> fmt::Debug for HostClient<S> {
             .finish_non_exhaustive()
     }
 }
-
-/// `write_all` of one after the other, together where the stream can.
-fn write_both(stream: &mut impl Write, head: &[u8], tail: &[u8]) -> io::Result<()> {
-    let mut slices = &mut [IoSlice::new(head), IoSlice::new(tail)][..];
-    while !slices.is_empty() {
-        match stream.write_vectored(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// What a request ends with is copied behind the rest up to this length: that costs less than to write from two places.
-const COPIED: usize = 4 << 10;
 
 /// First capacity for requests: most are a `storage_read` of 62 bytes.
 const REQUEST: usize = 256;

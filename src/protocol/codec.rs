@@ -49,7 +49,7 @@ pub enum Request<'a> {
     RunNested { data: &'a [u8] },
 }
 
-impl<'a> Request<'a> {
+impl Request<'_> {
     /// Which method it is.
     #[inline]
     pub const fn method(&self) -> Method {
@@ -86,20 +86,6 @@ impl<'a> Request<'a> {
     /// the same limits is refused here.
     #[inline]
     pub fn encode(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
-        let tail = self.encode_head(revision, limits, out)?;
-        out.extend_from_slice(tail);
-        Ok(())
-    }
-
-    /// [`encode`](Self::encode), but for the bytes that a request ends with, where it ends with some: they are handed back, for those
-    /// who can do without the copy.
-    #[inline]
-    pub(super) fn encode_head(
-        &self,
-        revision: Revision,
-        limits: &Limits,
-        out: &mut Vec<u8>,
-    ) -> Result<&'a [u8], ProtocolError> {
         let start = out.len();
         let result = self.encode_fields(revision, limits, out);
         if result.is_err() {
@@ -109,12 +95,11 @@ impl<'a> Request<'a> {
     }
 
     #[inline]
-    fn encode_fields(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    fn encode_fields(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         let method = self.method();
         let id = revision.id(method).ok_or(ProtocolError::NotInRevision { method, revision })?;
         let mut out = Encoder { method, limits, out };
         out.bytes(&[id]);
-        let mut tail: &[u8] = &[];
         match *self {
             Self::GetCalldata | Self::RemainingFuelAsGen => {}
             Self::StorageRead { mode, account, slot, index, length } => {
@@ -134,23 +119,23 @@ impl<'a> Request<'a> {
                 fields[..32].copy_from_slice(&slot.0);
                 fields[32..36].copy_from_slice(&index.to_le_bytes());
                 fields[36..].copy_from_slice(&length.to_le_bytes());
-                tail = data;
+                out.bytes(data);
             }
             Self::ConsumeResult { code, data } => {
                 let length = check_length(method, "result", data.len() as u64 + 1, limits)?;
                 out.u32(length);
                 out.bytes(&[code as u8]);
-                tail = data;
+                out.bytes(data);
             }
             Self::GetLeaderNondetResult { call_no } | Self::NotifyNondetDisagreement { call_no } => out.u32(call_no),
             Self::PostNondetResult { call_no, result } => {
                 out.u32(call_no);
-                tail = out.last("result", result)?;
+                out.slice("result", result)?;
             }
             Self::PostMessage { account, calldata, data } | Self::EthSend { account, calldata, data } => {
                 out.bytes(&account.0);
                 out.slice("calldata", calldata)?;
-                tail = out.last("data", data.as_bytes())?;
+                out.slice("data", data.as_bytes())?;
             }
             Self::PostEvent { topics, blob } => {
                 let (length, limit) = (topics.len() as u64, u8::MAX.into());
@@ -159,26 +144,28 @@ impl<'a> Request<'a> {
                 }
                 out.bytes(&[length as u8]);
                 out.bytes(topics.as_flattened());
-                tail = out.last("blob", blob)?;
+                out.slice("blob", blob)?;
             }
             Self::ConsumeFuel { gas } => out.gas(revision, gas)?,
             Self::DeployContract { calldata, code, data } => {
                 out.slice("calldata", calldata)?;
                 out.slice("code", code)?;
-                tail = out.last("data", data.as_bytes())?;
+                out.slice("data", data.as_bytes())?;
             }
             Self::EthCall { account, calldata } => {
                 out.bytes(&account.0);
-                tail = out.last("calldata", calldata)?;
+                out.slice("calldata", calldata)?;
             }
             Self::GetBalance { account } => out.bytes(&account.0),
             Self::ResolveCallcontractExecutor { account, mode, advisory_major } => {
                 out.bytes(&account.0);
                 out.bytes(&[mode as u8, advisory_major]);
             }
-            Self::RunNested { data } => tail = out.last("data", data)?,
+            Self::RunNested { data } => {
+                out.slice("data", data)?;
+            }
         }
-        Ok(tail)
+        Ok(())
     }
 }
 
@@ -309,17 +296,11 @@ impl Encoder<'_> {
     }
 
     #[inline]
-    fn slice(&mut self, field: &'static str, bytes: &[u8]) -> Result<(), ProtocolError> {
-        let bytes = self.last(field, bytes)?;
+    fn slice(&mut self, field: &'static str, bytes: &[u8]) -> Result<u32, ProtocolError> {
+        let length = check_length(self.method, field, bytes.len() as u64, self.limits)?;
+        self.u32(length);
         self.bytes(bytes);
-        Ok(())
-    }
-
-    /// The length of a slice, whose bytes follow as the last of the request.
-    #[inline]
-    fn last<'b>(&mut self, field: &'static str, bytes: &'b [u8]) -> Result<&'b [u8], ProtocolError> {
-        self.u32(check_length(self.method, field, bytes.len() as u64, self.limits)?);
-        Ok(bytes)
+        Ok(length)
     }
 
     /// An amount of gas, in the width that the revision gives it.

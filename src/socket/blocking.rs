@@ -1,13 +1,13 @@
 //! [`SocketStream`]: the blocking face of a connected stream socket.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::{Deadline, checked_timeout, poll};
 use crate::options::StreamOptions;
@@ -101,20 +101,6 @@ impl Write for SocketStream {
             let flags = if sleep { SendFlags::empty() } else { SendFlags::DONTWAIT };
             match rustix::net::send(fd, bytes, flags | SendFlags::NOSIGNAL) {
                 Err(Errno::CONNRESET) => Err(Errno::PIPE), // TCP's way to say it
-                done => done,
-            }
-        })
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if slices.iter().all(|bytes| bytes.is_empty()) {
-            return Ok(0);
-        }
-        self.transfer(PollFlags::OUT, self.write_timeout, |fd, sleep| {
-            let flags = if sleep { SendFlags::empty() } else { SendFlags::DONTWAIT };
-            let control = &mut SendAncillaryBuffer::default();
-            match rustix::net::sendmsg(fd, slices, control, flags | SendFlags::NOSIGNAL) {
-                Err(Errno::CONNRESET) => Err(Errno::PIPE),
                 done => done,
             }
         })
