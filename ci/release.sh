@@ -22,6 +22,7 @@ step() {
 
 parts=("$@")
 step .ci/run
+step ci/semver.sh
 step ci/loom.sh 1
 step ci/replay.sh
 step tests/soak.sh "$directory" "$count"
