@@ -90,10 +90,15 @@ while read -r row trials full _; do
 done <"$scratch/wanted"
 
 # Of each fault and way the latest row, or what the latest parts of a full run come to: a percentile of the whole is not greater than the
-# greatest of its parts.
-awk -F'\t' -v OFS='\t' '
+# greatest of its parts. Then those that were never run.
+awk -F'\t' -v OFS='\t' -v all="$scratch/all" '
     function greater(a, b) { return b == "-" || a != "-" && a + 0 > b + 0 ? a : b }
-    NR == 1 { next }
+    FILENAME == all {
+        split($0, row, " ")
+        if (!(row[1] in latest)) { missing++; split(row[1], of, "@"); never = never "| " of[1] " | " of[2] " | 0 of " row[3] " | not run yet |\n" }
+        next
+    }
+    FNR == 1 { next }
     {
         key = $5 "@" $6
         if (!(key in latest)) keys[++n] = key
@@ -129,8 +134,8 @@ awk -F'\t' -v OFS='\t' '
             table = table " | " of[19] " | " of[17] " | " of[2] " | " of[1] " | " of[22] " |\n"
         }
         print "# The fault catalogue\n"
-        printf "%d rows, %d trials, %d failures. %d rows did not hold, %d have fewer trials than a full run, %d could not be run here.\n\n",
-            n, trials, failures, bad, below, skipped
+        printf "%d rows, %d trials, %d failures. %d rows did not hold, %d have fewer trials than a full run, %d could not be run here, %d are still to be run.\n\n",
+            n, trials, failures, bad, below, skipped, missing
         for (machine in machines) print "- on " machine
         print "- made by `tests/soak.sh` from `faults.tsv`, which has every run, its command, and the tree of `src/` that was run\n"
         print "Times are in microseconds; what is measured and what is allowed says the head of each module of `tests/faults/`. A trial of `wakeups`,"
@@ -138,14 +143,14 @@ awk -F'\t' -v OFS='\t' '
         print "the machine when the row ended, the row itself included.\n"
         print "| fault | on | trials | failures | measured | p50 | p99 | max | allowed p99/max | left behind | seconds | load | seed | commit | ended | seen |"
         print "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- | --- | --- | --- | --- |"
-        printf "%s", table
+        printf "%s%s", table, never
         if (bad_runs != "") {
             print "\n## Runs that did not hold\n"
             print "| ended | fault | on | result | count | failures | p99/max | allowed | left behind | load | seed | commit |"
             print "| --- | --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |"
             printf "%s", bad_runs
         }
-    }' "$rows" >"$scratch/faults.md"
+    }' "$rows" "$scratch/all" >"$scratch/faults.md"
 mv "$scratch/faults.md" "$directory/faults.md"
 if [ $failed = 0 ]; then echo "nothing failed: $directory/faults.md"; else echo "something failed: $directory/faults.md"; fi
 exit $failed
