@@ -151,7 +151,7 @@ fn confidence(
     // A choice whose gain is that near to what counts would tip with the model's usual error.
     let others = choices.iter().filter(|other| other.choice != recommended);
     if others.clone().any(|other| (other.saves - saved - share).abs() < share * NEAR) {
-        lower(Confidence::Fair, "another choice is nearly as good, within what the model is off by");
+        lower(Confidence::Fair, "another choice is nearly as good");
     }
     if profile.executions < MANY {
         lower(Confidence::Fair, "it is about few executions");
@@ -163,7 +163,7 @@ fn confidence(
         let modelled = choices.iter().map(|known| known.waiting_ns);
         let (least, most) = modelled.fold((f64::MAX, 0.0_f64), |(least, most), ns| (least.min(ns), most.max(ns)));
         if *seen < least / 2.0 || *seen > most * 2.0 {
-            lower(Confidence::Low, "the waiting that was seen is nothing that these costs explain");
+            lower(Confidence::Low, "the waiting that was seen is not what these costs make of it");
         }
     }
     (confidence, because)

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use anyhow::{Result, ensure};
 
-use super::costs::{Costs, Way};
+use super::costs::{Costs, FEWEST, Way};
 use super::model::{Choice, Fewer, OTHERS, TODAY, choose};
 use super::profile::{PAGE, Profile, TOGETHER};
 use crate::lab::report::{Record, Row};
@@ -16,6 +16,8 @@ use crate::lab::trace::Trace;
 pub(super) struct Checked {
     executions: Vec<Compared>,
     decisions: Vec<Decided>,
+    /// How many were measured too rarely to be compared.
+    few: usize,
     share: f64,
 }
 
@@ -40,30 +42,33 @@ struct Decided {
     regret: f64,
 }
 
-/// Predicts what the parts `savings` and `batches` have measured.
+/// Predicts what the parts `savings` and `batches` have measured; few slices say nothing.
 pub(super) fn check(record: &Record, costs: &Costs, share: f64) -> Result<Checked> {
-    let mut executions = Vec::new();
-    let rows = || ["savings", "batches"].into_iter().flat_map(|part| record.rows(part)).filter(|row| at(row, costs));
-    let mut traces: Vec<&str> = rows().filter_map(Row::trace).collect();
+    let parts = ["savings", "batches"].into_iter().flat_map(|part| record.rows(part));
+    let rows: Vec<&Row> = parts.filter(|row| at(row, costs)).collect();
+    let mut traces: Vec<&str> = rows.iter().filter_map(|row| row.trace()).collect();
     traces.sort_unstable();
     traces.dedup();
-    let mut decisions = Vec::new();
+    let (mut executions, mut decisions, mut few) = (Vec::new(), Vec::new(), 0);
     for trace in traces {
         let profile = Profile::of_trace(&Trace::built_in(trace)?.measured())?.merged();
+        let of_trace =
+            |choice: Choice| rows.iter().find(|row| row.trace() == Some(trace) && self::choice(row) == Some(choice));
         let from = executions.len();
-        for row in rows().filter(|row| row.trace() == Some(trace)) {
-            let Some(choice) = choice(row) else { continue };
-            let known = executions[from..].iter().any(|one: &Compared| one.choice == choice);
-            if let (Some(measured), Some(predicted), false) =
-                (row.execution_ns, choice.execution(&profile, costs, 0.0, 0.0), known)
+        for choice in [TODAY].into_iter().chain(OTHERS) {
+            let Some(row) = of_trace(choice) else { continue };
+            if row.slices < FEWEST {
+                few += 1;
+            } else if let (Some(measured), Some(predicted)) =
+                (row.execution_ns, choice.execution(&profile, costs, 0.0, 0.0))
             {
                 executions.push(Compared { trace: trace.to_owned(), choice, predicted, measured });
             }
         }
         decisions.extend(OWN_NS.into_iter().filter_map(|own_ns| decide(&executions[from..], &profile, own_ns, share)));
     }
-    ensure!(!executions.is_empty(), "the part `savings` has measured no execution with {} cores", costs.distance);
-    Ok(Checked { executions, decisions, share })
+    ensure!(!executions.is_empty(), "no execution was measured with {} cores", costs.distance);
+    Ok(Checked { executions, decisions, few, share })
 }
 
 fn at(row: &Row, costs: &Costs) -> bool {
@@ -133,13 +138,17 @@ impl Display for Checked {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         writeln!(
             f,
-            "\n{} executions: off by {} at the median, {} at worst (allowed: {:.0} and {:.0} %)\n",
+            "\n{} executions: off by {} at the median, {} at worst (allowed: {:.0} and {:.0} %)",
             self.executions.len(),
             percent(median),
             percent(worst),
             MEDIAN * 100.0,
             WORST * 100.0
         )?;
+        writeln!(f)?;
+        if self.few > 0 {
+            writeln!(f, "{} more have fewer than {FEWEST} slices, and are left out\n", self.few)?;
+        }
         writeln!(f, "{:<27} {:>5} {:>8} {:<26} by what was measured", "trace", "calls", "own", "advice")?;
         let name = |choice| if choice == TODAY { "stay".to_owned() } else { Choice::name(choice) };
         for one in &self.decisions {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::profile::PAGE;
 use crate::RingCapacity;
 use crate::lab::report::{Record, Row};
+use crate::lab::stats::median;
 
 /// A transport and how both ends wait on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -108,16 +109,22 @@ impl Costs {
         };
         let (sizes, think, flight, connect) = (rows("sizes"), rows("think"), rows("flight"), rows("connect"));
         let known = |way: Way| {
-            let of = |rows: &[&Row], x: fn(&Row) -> Option<f64>| {
+            let of = |rows: &[&Row], way: Way, x: fn(&Row) -> Option<f64>| {
                 Curve::of(rows.iter().copied().filter(|row| way.is(row) && row.cache.is_none()), x)
             };
-            let sizes = of(&sizes, |row| row.workload.strip_prefix("read:")?.parse().ok())?;
-            let first = sizes.at(SIZE);
+            let bytes = |row: &Row| row.workload.strip_prefix("read:")?.parse().ok();
+            // Right after one another the host's thread of the last connection still polls, and is in the way of the next.
+            let connecting = match way {
+                Way::SocketPolled => Way::SocketAdaptive,
+                Way::ShmPolled => Way::ShmAdaptive,
+                other => other,
+            };
+            let first = of(&sizes, connecting, bytes)?.at(SIZE);
             Some(Known {
-                think: of(&think, |row| Some(row.think_us as f64))?,
-                together: of(&flight, |row| Some(f64::from(row.in_flight).ln())).filter(|curve| curve.0.len() > 1),
-                connect: of(&connect, |_| Some(0.0))?.at(0.0).add(first, -1.0).not_negative(),
-                sizes,
+                sizes: of(&sizes, way, bytes)?,
+                think: of(&think, way, |row| Some(row.think_us as f64))?,
+                together: of(&flight, way, |row| Some(f64::from(row.in_flight).ln())).filter(|curve| curve.0.len() > 1),
+                connect: of(&connect, connecting, |_| Some(0.0))?.at(0.0).add(first, -1.0).not_negative(),
             })
         };
         let ways: Vec<_> = Way::ALL.into_iter().map(known).collect();
@@ -128,27 +135,24 @@ impl Costs {
         Ok(costs)
     }
 
-    /// What a call that a cache answers takes all the same, its pages and deferred writes included: what is left of executions with a
-    /// cache when the calls that came to the host are taken off, over all traces. Looked for where the host takes least.
+    /// What a call that a cache answers takes all the same, its pages and deferred writes included: what is left of an execution with a
+    /// cache when the calls that came to the host are taken off, the median over traces. Looked for where the host takes least.
     fn hits(&self, savings: &[&Row]) -> f64 {
-        let (mut left, mut saved) = (0.0, 0.0);
+        let left = |way: Way, row: &Row| {
+            let plain =
+                savings.iter().find(|all| way.is(all) && all.cache.is_none() && all.workload == row.workload)?;
+            let calls = row.execution_calls?;
+            let host =
+                calls * self.call(way, f64::from(PAGE), 0.0, 1.0)?.wall + self.lap(way, calls * f64::from(PAGE), calls);
+            let saved = plain.execution_calls? - calls;
+            (saved > MANY_SAVED).then_some((row.execution_ns? - self.connect(way)?.wall - host) / saved)
+        };
+        let mut hits = Vec::new();
         for way in [Way::SocketAdaptive, Way::ShmAdaptive] {
-            for row in savings.iter().filter(|row| way.is(row) && row.cache == Some(PAGE)) {
-                let plain =
-                    savings.iter().find(|all| way.is(all) && all.cache.is_none() && all.workload == row.workload);
-                let host = |calls: f64| {
-                    let call = self.call(way, f64::from(PAGE), 0.0, 1.0)?.wall;
-                    Some(self.connect(way)?.wall + calls * call + self.lap(way, calls * f64::from(PAGE), calls))
-                };
-                let (Some(time), Some(calls)) = (row.execution_ns, row.execution_calls) else { continue };
-                let (Some(all), Some(host)) = (plain.and_then(|row| row.execution_calls), host(calls)) else {
-                    continue;
-                };
-                left += time - host;
-                saved += all - calls;
-            }
+            let cached = savings.iter().filter(|row| way.is(row) && row.cache == Some(PAGE) && row.slices >= FEWEST);
+            hits.extend(cached.filter_map(|row| left(way, row)));
         }
-        if saved > 0.0 { (left / saved).max(LEAST_OF_A_HIT) } else { LEAST_OF_A_HIT }
+        if hits.is_empty() { LEAST_OF_A_HIT } else { median(&mut hits).max(LEAST_OF_A_HIT) }
     }
 
     /// What it takes longer until the rings have been gone around once: their memory comes page by page.
@@ -211,6 +215,10 @@ impl Curve {
 
 /// Bytes of the calls that `think`, `flight` and `connect` are measured with.
 const SIZE: f64 = 32.0;
+/// Slices that a median is worth taking of.
+pub(super) const FEWEST: u64 = 5;
+/// Calls that a cache saves of an execution, so that what is left of it says something of each.
+const MANY_SAVED: f64 = 20.0;
 /// Nanoseconds of looking into a cache and finding it, at the least.
 const LEAST_OF_A_HIT: f64 = 50.0;
 const LINE: f64 = 64.0;

@@ -1,6 +1,6 @@
 //! [`Advice`] in words and numbers, in 80 columns, and as a chart of where each choice begins to pay.
 
-use std::fmt::{Display, Formatter, Result, Write as _};
+use std::fmt::{Display, Formatter, Result};
 
 use super::advice::{Advice, Asked, CARRYING, Confidence, Judged, LONGEST_THINK, MOST_PARALLEL, STAY, break_even};
 use super::costs::{Costs, Way};
@@ -29,27 +29,21 @@ impl Display for Advice {
         self.thresholds(f)?;
         self.by_own_time(f)?;
         match &self.recommended[..] {
-            STAY => write!(f, "\nAdvice: stay with what there is; nothing saves {:.0} %.", self.share * 100.0)?,
-            name => write!(f, "\nAdvice: {name}. It saves {:.0} % of an execution.", self.saves * 100.0)?,
+            STAY => writeln!(f, "\nAdvice: stay with what there is; nothing saves {:.0} %.", self.share * 100.0)?,
+            name => writeln!(f, "\nAdvice: {name}. It saves {:.0} % of an execution.", self.saves * 100.0)?,
         }
         let confidence = match self.confidence {
             Confidence::Good => "good",
             Confidence::Fair => "fair",
             Confidence::Low => "low",
         };
-        writeln!(
-            f,
-            " Confidence: {confidence}{}.",
-            self.because.iter().fold(String::new(), |mut all, reason| {
-                let _ = write!(all, "{} {reason}", if all.is_empty() { ":" } else { ";" });
-                all
-            })
-        )?;
+        let because = if self.because.is_empty() { String::new() } else { format!(": {}", self.because.join("; ")) };
+        writeln!(f, "Confidence: {confidence}{because}.")?;
         for change in &self.would_change {
             writeln!(f, "It would change with {change}.")?;
         }
         if !self.unknown.is_empty() {
-            writeln!(f, "Not known: {}.", self.unknown.join(", "))?;
+            writeln!(f, "Not known: {}.", self.unknown.join("; "))?;
         }
         writeln!(
             f,
