@@ -79,7 +79,9 @@ fn every_check_is_told_of() {
 #[test]
 fn the_lab_takes_the_arguments_that_the_pages_give_it() {
     let mut commands = 0;
-    for page in pages() {
+    // What was recorded with `peers` names them, and a lab that is built without does not know them.
+    let known = |page: &PathBuf| cfg!(feature = "peers") || !page.starts_with(root().join("results"));
+    for page in pages().into_iter().filter(known) {
         let text = fs::read_to_string(&page).expect("a page");
         for (at, _) in text.match_indices("cargo lab ").chain(text.match_indices("cargo lab-peers ")) {
             // Up to the end of the code, which is a line or what stands between two backticks; a comment or a reason may follow.
