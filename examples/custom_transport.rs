@@ -183,6 +183,12 @@ fn as_promised(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
+/// A socket that was being written to says `ConnectionReset` if its peer went away with bytes unread; the contract has one name for all
+/// writing to a peer that is gone.
+fn written_to_nobody(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::ConnectionReset { ErrorKind::BrokenPipe.into() } else { error }
+}
+
 impl Read for Blocking {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
@@ -194,7 +200,7 @@ impl Read for Blocking {
 
 impl Write for Blocking {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        as_promised(|| self.0.write(bytes))
+        as_promised(|| self.0.write(bytes)).map_err(written_to_nobody)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -241,7 +247,7 @@ impl AsyncRead for Async {
 
 impl AsyncWrite for Async {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.0).poll_write(cx, bytes).map_err(written_to_nobody)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
