@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 work=$(mktemp -d)
+record=$(dirname "$(printf '%s\n' results/*/commands.txt | tail -1)") # the newest
 hosts=()
 ended() {
     for host in "${hosts[@]}"; do kill "$host" 2>/dev/null || true; done
@@ -22,7 +23,8 @@ complain() { echo "$page: $*" >&2; exit 1; }
 run_sh() {
     local line command excuse number excused used=()
     for line in "${lines[@]}"; do
-        command=$(sed -E 's/ +# .*//; s#/(run|tmp)/host\.sock#'"$work"'/host.sock#g; s#target/release#'"$target"'/release#g' <<<"$line")
+        command=$(sed -E 's/ +# .*//; s#/(run|tmp)/host\.sock#'"$work"'/host.sock#g; s#target/release#'"$target"'/release#g; s#results/(DIRECTORY|DATE-MACHINE)#'"$record"'#g' <<<"$line")
+        [[ $command != *"lab advise"* ]] || command+=' --other-machine' # the record is not of whoever runs this
         [ -n "$command" ] || continue
         excused=
         for number in "${!excuses[@]}"; do
@@ -69,7 +71,7 @@ run_json() { printf '%s\n' "${lines[@]}" | python3 -m json.tool >/dev/null || co
 run_rust() { :; } # tests/docs.rs
 run_text() { :; }
 
-for page in README.md CONTRIBUTING.md docs/*.md benches/README.md examples/*/README.md results/README.md; do
+for page in README.md CONTRIBUTING.md docs/*.md docs/*/README.md benches/README.md examples/*/README.md results/README.md; do
     block='' excuses=()
     while IFS= read -r line <&3; do
         if [ -n "$block" ]; then
