@@ -11,7 +11,10 @@ use crate::error::{ConnectError, ListenError, TransportError};
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
-/// Connects to `address` with a built-in transport. Blocks; needs no async runtime.
+/// Connects to `address` with a built-in transport. Blocks up to [`ConnectOptions::timeout`]; needs no async runtime.
+///
+/// # Errors
+/// `address` is none, or names a transport that this build does not have; otherwise those of [`Transport::connect`].
 ///
 /// ```no_run
 /// use genvm_transport::{ConnectOptions, connect, protocol::HostClient};
@@ -25,12 +28,21 @@ pub fn connect(address: &str, options: &ConnectOptions) -> Result<Box<dyn Blocki
     Transports::builtin().connect(&address.parse()?, options)
 }
 
-/// Connects to `address` with a built-in transport, on a tokio runtime. Dropping the future leaves nothing behind.
+/// Connects to `address` with a built-in transport, on a tokio runtime with I/O and time enabled.
+///
+/// # Errors
+/// As [`connect`].
+///
+/// # Cancel safety
+/// Dropping the future abandons the connection and leaves nothing behind.
 pub async fn connect_async(address: &str, options: &ConnectOptions) -> Result<Box<dyn AsyncStream>, ConnectError> {
     Transports::builtin().connect_async(&address.parse()?, options).await
 }
 
 /// Listens on `address` with a built-in transport.
+///
+/// # Errors
+/// `address` is none, or names a transport that this build does not have; otherwise those of [`Transport::listen`].
 pub fn listen(address: &str, options: &ListenOptions) -> Result<Box<dyn Listener>, ListenError> {
     Transports::builtin().listen(&address.parse()?, options)
 }
@@ -68,6 +80,9 @@ impl Transports {
     }
 
     /// Connects. See [`Transport::connect`].
+    ///
+    /// # Errors
+    /// None of these transports has the address's scheme; otherwise those of the one that has.
     pub fn connect(
         &self,
         address: &Address,
@@ -76,7 +91,10 @@ impl Transports {
         self.find(address)?.connect(address, options)
     }
 
-    /// Connects on a tokio runtime. See [`Transport::connect_async`].
+    /// Connects on a tokio runtime. See [`Transport::connect_async`], also for dropping the future.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
     pub async fn connect_async(
         &self,
         address: &Address,
@@ -86,6 +104,9 @@ impl Transports {
     }
 
     /// Listens. See [`Transport::listen`].
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
     pub fn listen(&self, address: &Address, options: &ListenOptions) -> Result<Box<dyn Listener>, ListenError> {
         self.find(address)?.listen(address, options)
     }

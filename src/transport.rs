@@ -56,9 +56,16 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn scheme(&self) -> &str;
 
     /// Connects, for a blocking caller. Needs no async runtime; blocks up to [`ConnectOptions::timeout`].
+    ///
+    /// # Errors
+    /// Nobody is there, or may not be reached, or not in time; an upgrade to shared memory failed and may not fall back; the address is
+    /// not one of this transport's. Nothing is left open.
     fn connect(&self, address: &Address, options: &ConnectOptions) -> Result<Box<dyn BlockingStream>, ConnectError>;
 
     /// Connects, for a tokio task. Must run on a tokio runtime with I/O and time enabled.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
     ///
     /// # Cancel safety
     /// Dropping the future abandons the connection and leaves nothing behind.
@@ -69,6 +76,9 @@ pub trait Transport: fmt::Debug + Send + Sync {
     ) -> Result<Box<dyn AsyncStream>, ConnectError>;
 
     /// Starts listening. Needs no async runtime, does not block beyond short waits for a file lock.
+    ///
+    /// # Errors
+    /// Somebody else listens there, the place cannot be listened at, or the system says no. Nothing is left behind.
     fn listen(&self, address: &Address, options: &ListenOptions) -> Result<Box<dyn Listener>, ListenError>;
 }
 
@@ -77,9 +87,16 @@ pub trait Transport: fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait Listener: fmt::Debug + Send + Sync {
     /// Waits for the next client. When descriptors run out it waits for some to come free rather than failing.
+    ///
+    /// # Errors
+    /// [`Closed`](AcceptError::Closed) once the listener is closed; of others [`is_fatal`](AcceptError::is_fatal) says whether accepting may go
+    /// on, as it may after a client that was refused.
     fn accept(&self) -> Result<Box<dyn BlockingStream>, AcceptError>;
 
     /// Waits for the next client, on a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
     ///
     /// # Cancel safety
     /// If the future is dropped, no connection is lost.
@@ -94,10 +111,16 @@ pub trait Listener: fmt::Debug + Send + Sync {
 
 /// A connected stream for a thread that may block. `impl Sock for Box<dyn BlockingStream> {}` is all GenVM needs.
 pub trait BlockingStream: Read + Write + Send + Sync + fmt::Debug {
-    /// How long a `read` may wait; `None` for ever. A zero duration is `InvalidInput`, as in std.
+    /// How long a `read` may wait; `None` for ever.
+    ///
+    /// # Errors
+    /// A zero duration is `InvalidInput`, as in std; otherwise what the system says.
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// How long a `write` or `flush` may wait; `None` for ever. A zero duration is `InvalidInput`, as in std.
+    /// How long a `write` or `flush` may wait; `None` for ever.
+    ///
+    /// # Errors
+    /// As [`set_read_timeout`](Self::set_read_timeout).
     fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
     /// Who is at the other end, from the kernel.

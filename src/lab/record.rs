@@ -89,7 +89,7 @@ const PARTS: &[Part] = &[
         name: "savings",
         question: "what the cache saves, recorded execution by recorded execution",
         arguments: concat!(
-            "compare --time 200 --rounds 3 --placements split --cache 0,32,256,4096 --workloads ",
+            "compare --time 300 --rounds 8 --placements split --cache 0,32,256,4096 --workloads ",
             all_traces!()
         ),
     },

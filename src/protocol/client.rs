@@ -27,6 +27,11 @@ use super::window::room;
 /// A call that fails with a [fatal](CallError::is_fatal) error leaves the connection dead, and so does one that
 /// unwinds: answers carry no name, and the next one could be for an earlier question.
 ///
+/// # Errors
+/// The same for every call: [`Status`](CallError::Status) if the host said no, [`Refused`](CallError::Refused) if it cannot be sent, and
+/// nothing was; [`Io`](CallError::Io) if the stream failed or its timeout expired, [`Protocol`](CallError::Protocol) if the host did what it
+/// must not, [`Dead`](CallError::Dead) after either of these two.
+///
 /// ```
 /// use std::os::unix::net::UnixStream;
 /// use std::thread;
@@ -66,6 +71,7 @@ pub struct HostClient<S> {
     pub(super) meter: Meter,
 }
 
+#[allow(clippy::missing_errors_doc, reason = "the same for every call: the type has them")]
 impl<S: Read + Write> HostClient<S> {
     /// Speaks [revision 1](Protocol::ONE) over `stream`, whose other end has to be a host that expects a method id next.
     pub fn new(stream: S) -> Self {

@@ -84,6 +84,9 @@ impl Request<'_> {
 
     /// Appends the request's bytes to `out`, or leaves `out` as it was: a request that [`decode`] would refuse under
     /// the same limits is refused here.
+    ///
+    /// # Errors
+    /// The revision does not have the method, or something in it is longer than the limits allow or reaches beyond a slot's end.
     #[inline]
     pub fn encode(&self, revision: Revision, limits: &Limits, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         let start = out.len();
@@ -198,6 +201,9 @@ const STORAGE_WRITE: usize = 32 + 4 + 4;
 
 /// Reads the request at the start of `bytes`. Wrong bytes are reported as soon as they are there, a length beyond the
 /// limits before anything of what it announces has arrived.
+///
+/// # Errors
+/// What is there is no request of the revision, or beyond the limits. That more bytes are needed is none.
 #[inline]
 pub fn decode<'a>(revision: Revision, bytes: &'a [u8], limits: &Limits) -> Result<Decoded<'a>, ProtocolError> {
     let Some((&id, fields)) = bytes.split_first() else {

@@ -11,9 +11,11 @@ macro_rules! handler_trait {
     ($(#[$attribute:meta])* pub trait $name:ident $(: $bound:ident)? { $($async:tt)? } $({ $($more:tt)* })?) => {
         $(#[$attribute])*
         ///
+        /// # Errors
         /// Each method returns the answer, a [`Status`](crate::protocol::Status) that GenVM is told
         /// ([`HandlerError::Status`](crate::protocol::HandlerError::Status)), or
         /// [`HandlerError::Failed`](crate::protocol::HandlerError::Failed), which ends the connection.
+        #[allow(clippy::missing_errors_doc, reason = "the same for every call: the trait has them")]
         pub trait $name $(: $bound)? {
             /// The contract's input.
             $($async)? fn get_calldata(&mut self) -> Answer<Vec<u8>>;

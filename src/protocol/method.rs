@@ -138,6 +138,9 @@ impl Revision {
     }
 
     /// The status that `byte` stands for.
+    ///
+    /// # Errors
+    /// The revision has none for it.
     #[inline]
     pub fn status(self, byte: u8) -> Result<Status, UnknownByte> {
         let expected = match self {

@@ -62,6 +62,9 @@ impl<S: Read + Write> RoutedClient<S> {
     }
 
     /// Makes a call, wherever its method is routed to.
+    ///
+    /// # Errors
+    /// Those of [`HostClient::call`].
     pub fn call(&mut self, request: &Request<'_>) -> Result<Reply, CallError> {
         self.host(request.method()).call(request)
     }

@@ -112,6 +112,10 @@ fn no_hello(protocol: &Protocol, missing: usize) -> ServeError {
 
 /// Serves one connection on this thread until GenVM hands over its result or closes; at revision 2 until it closes.
 ///
+/// # Errors
+/// The stream failed, GenVM broke the protocol, or the handler failed or answered what the method cannot be answered. The connection is
+/// over.
+///
 /// A panic in the handler unwinds through here; drop the stream then, and GenVM sees it closed.
 pub fn serve_blocking<S: Read + Write, H: BlockingHostHandler + ?Sized>(
     stream: &mut S,
@@ -122,6 +126,9 @@ pub fn serve_blocking<S: Read + Write, H: BlockingHostHandler + ?Sized>(
 }
 
 /// Serves one connection on a tokio task until GenVM hands over its result or closes; at revision 2 until it closes.
+///
+/// # Errors
+/// As [`serve_blocking`].
 ///
 /// # Cancel safety
 /// Not cancel safe: a dropped future may have read requests that nobody will answer. Drop the stream with it.

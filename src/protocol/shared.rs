@@ -46,7 +46,10 @@ impl<S> SharedClient<S> {
         result
     }
 
-    /// The client, if this is its last handle; the handle otherwise.
+    /// The client, if this is its last handle.
+    ///
+    /// # Errors
+    /// There are other handles: this one is given back.
     pub fn into_inner(self) -> Result<HostClient<S>, Self> {
         Arc::try_unwrap(self.0).map(Mutex::into_inner).map_err(Self)
     }

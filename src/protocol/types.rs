@@ -62,8 +62,8 @@ impl From<u64> for U256 {
 impl U256 {
     /// The number, if it is small enough.
     pub fn to_u64(self) -> Option<u64> {
-        let (low, high) = self.0.split_first_chunk().expect("32 bytes are more than 8");
-        high.iter().all(|byte| *byte == 0).then(|| u64::from_le_bytes(*low))
+        let [low, high @ ..] = self.0.as_chunks().0 else { return None };
+        high.as_flattened().iter().all(|byte| *byte == 0).then(|| u64::from_le_bytes(*low))
     }
 }
 

@@ -68,6 +68,9 @@ impl<S: Read + Write> PageCache<S> {
     }
 
     /// [`HostClient::storage_read`], from the pages that are here or with one call. A read of no bytes is no call.
+    ///
+    /// # Errors
+    /// Those of the call, if there is one; what reaches beyond a slot's end is refused. The pages stay as true as they were.
     pub fn storage_read(
         &mut self,
         mode: StorageMode,
