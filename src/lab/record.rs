@@ -3,22 +3,25 @@
 //! It measures nothing itself and changes no number: every file is the output of the command that `commands.txt` names beside it, or
 //! made of those by `report`.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::machine::{Machine, output};
+use super::process::Ticks;
 use super::report;
 use super::show::say;
 
-/// About twenty minutes on a machine that does nothing else.
+/// Half an hour on a machine that does nothing else. A part is run again, twice at most, if the hypervisor gave a tenth of its
+/// time or more to somebody else; the try that lost least is kept, and commands.txt says what the others lost.
 #[derive(Debug, Args)]
 pub(super) struct RecordArgs {
     /// A directory to be made; nothing is ever overwritten [default: results/DATE-MACHINE]
@@ -89,7 +92,7 @@ const PARTS: &[Part] = &[
         name: "savings",
         question: "what the cache saves, recorded execution by recorded execution",
         arguments: concat!(
-            "compare --time 300 --rounds 8 --placements split --cache 0,32,256,4096 --workloads ",
+            "compare --time 300 --rounds 12 --placements split --cache 0,32,256,4096 --workloads ",
             all_traces!()
         ),
     },
@@ -191,10 +194,96 @@ impl Part {
         files
     }
 
+    /// Runs the command; again if much of its time was stolen. The files of the try that lost least are in `directory` then.
+    fn run(&self, directory: &Path, interrupted: &AtomicBool) -> Result<Tried> {
+        match self.files() {
+            // Nothing that somebody else on the machine could spoil.
+            files if files.is_empty() => self.try_once(directory),
+            files => {
+                let files = files.into_iter().map(|(_, file)| file).chain([format!("{}.txt", self.name)]);
+                least_stolen(directory, &files.collect::<Vec<_>>(), interrupted, || self.try_once(directory))
+            }
+        }
+    }
+
+    fn try_once(&self, directory: &Path) -> Result<Tried> {
+        let (started, before) = (Instant::now(), Ticks::now());
+        let status = Command::new(std::env::current_exe()?)
+            .args(self.arguments())
+            .current_dir(directory)
+            .stdout(File::create(directory.join(format!("{}.txt", self.name)))?)
+            .status()
+            .with_context(|| format!("cannot start {}", self.name))?;
+        let (took, ticks) = (started.elapsed(), Ticks::now().since(before));
+        let stolen = Percent(ticks.stolen as f64 / ticks.all.max(1) as f64 * 100.0);
+        Ok(Tried { status, took, stolen, others: Vec::new() })
+    }
+
     fn arguments(&self) -> Vec<String> {
         let arguments = self.arguments.split_whitespace().map(str::to_owned);
         arguments.chain(self.files().into_iter().flat_map(|(option, file)| [option.to_owned(), file])).collect()
     }
+}
+
+/// How a part went, in its place in `commands.txt`.
+#[derive(Debug)]
+struct Tried {
+    status: ExitStatus,
+    took: Duration,
+    stolen: Percent,
+    /// What other tries lost, which are not kept.
+    others: Vec<Percent>,
+}
+
+/// Of the machine's time.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+struct Percent(f64);
+
+/// The share of a part's time from which on it is tried again. Some percent are stolen on a busy cloud all the time.
+const MUCH: Percent = Percent(10.0);
+const TRIES: usize = 3;
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} % stolen", self.0)
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s, {}, ", self.took.as_secs(), self.stolen)?;
+        self.others.iter().try_for_each(|other| write!(f, "another try {other}, "))?;
+        write!(f, "{}", self.status)
+    }
+}
+
+fn least_stolen(
+    directory: &Path,
+    files: &[String],
+    interrupted: &AtomicBool,
+    mut once: impl FnMut() -> Result<Tried>,
+) -> Result<Tried> {
+    let rename = |from: &Path, to: &Path| files.iter().try_for_each(|file| fs::rename(from.join(file), to.join(file)));
+    let shelf = directory.join(".least-stolen");
+    let mut best = once()?;
+    while best.stolen > MUCH && best.status.success() && best.others.len() + 1 < TRIES {
+        if interrupted.load(Ordering::SeqCst) {
+            break;
+        }
+        eprintln!("    {}: again", best.stolen);
+        fs::create_dir(&shelf)?;
+        rename(directory, &shelf)?;
+        let mut next = once()?;
+        if next.status.success() && next.stolen < best.stolen {
+            std::mem::swap(&mut best, &mut next);
+            best.others = std::mem::take(&mut next.others);
+        } else {
+            rename(&shelf, directory)?;
+        }
+        best.others.push(next.stolen);
+        fs::remove_dir_all(&shelf)?;
+    }
+    Ok(best)
 }
 
 /// The verb.
@@ -227,16 +316,9 @@ pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
     let mut failed = 0;
     for (number, part) in parts.iter().enumerate() {
         eprintln!("{} of {}: {}, {}", number + 1, parts.len(), part.name, part.question);
-        let started = Instant::now();
-        let status = Command::new(std::env::current_exe()?)
-            .args(part.arguments())
-            .current_dir(&directory)
-            .stdout(File::create(directory.join(format!("{}.txt", part.name)))?)
-            .status()
-            .with_context(|| format!("cannot start {}", part.name))?;
-        let (command, took) = (part.arguments().join(" "), started.elapsed().as_secs());
-        writeln!(commands, "{}.txt: cargo lab {command}    # {took} s, {status}", part.name)?;
-        failed += usize::from(!status.success());
+        let tried = part.run(&directory, &interrupted)?;
+        writeln!(commands, "{}.txt: cargo lab {}    # {tried}", part.name, part.arguments().join(" "))?;
+        failed += usize::from(!tried.status.success());
         if interrupted.load(Ordering::SeqCst) {
             eprintln!("interrupted: {number} parts are whole in {}", directory.display());
             return Ok(ExitCode::from(130));
@@ -297,6 +379,31 @@ fn mitigations() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_try_that_lost_least_is_kept_with_its_files() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (files, number) = (["part.csv".to_owned()], directory.path().join("part.csv"));
+        let tried = |stolen: &[f64]| {
+            let mut tries = 0;
+            let tried = least_stolen(directory.path(), &files, &AtomicBool::new(false), || {
+                fs::write(&number, tries.to_string())?;
+                tries += 1;
+                let (took, stolen) = (Duration::from_secs(60), Percent(stolen[tries - 1]));
+                Ok(Tried { status: ExitStatus::default(), took, stolen, others: Vec::new() })
+            });
+            let kept = fs::read_to_string(&number).expect("the kept file");
+            (
+                tried.expect("tries").to_string(),
+                kept.parse().expect("a number"),
+                fs::read_dir(&directory).unwrap().count(),
+            )
+        };
+        assert_eq!(tried(&[9.9]), ("60 s, 9.9 % stolen, exit status: 0".to_owned(), 0, 1));
+        let line = "60 s, 20.0 % stolen, another try 30.0 % stolen, another try 25.0 % stolen, exit status: 0";
+        assert_eq!(tried(&[30.0, 20.0, 25.0]), (line.to_owned(), 1, 1));
+        assert_eq!(tried(&[30.0, 40.0, 2.0]).1, 2);
+    }
 
     #[test]
     fn every_part_is_a_command_of_ours_and_has_a_name_of_its_own() {

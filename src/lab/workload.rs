@@ -324,15 +324,16 @@ impl Work for Connecting {
 pub(super) struct Executions<'t> {
     line: Line,
     player: Player<'t>,
-    /// What comes next, where calls are timed and where they are not: both kinds come to every execution.
-    next: [usize; 2],
+    /// With what the next slice begins: one further each time, so that each comes behind the warm-up, wherever that ends.
+    first: usize,
+    next: usize,
     /// Reads that go out together at most.
     in_flight: usize,
 }
 
 impl<'t> Executions<'t> {
     pub(super) fn new(line: Line, trace: &'t Trace, first: usize) -> Self {
-        Self { line, player: Player::new(trace), next: [first; 2], in_flight: 1 }
+        Self { line, player: Player::new(trace), first, next: first, in_flight: 1 }
     }
 
     /// The same with up to so many reads on their way at once, where that many follow each other.
@@ -431,13 +432,14 @@ fn prove_batches(
 
 impl Work for Executions<'_> {
     fn open(&mut self) -> Result<()> {
+        self.next = self.first;
+        self.first += 1;
         Ok(())
     }
 
     fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
-        let next = &mut self.next[usize::from(latencies.is_some())];
-        let execution = *next % self.player.trace.executions.len();
-        *next += 1;
+        let execution = self.next % self.player.trace.executions.len();
+        self.next += 1;
         let begun = Instant::now();
         let mut client = self.line.client()?;
         self.line.beside.connecting += begun.elapsed();

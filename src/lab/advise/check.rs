@@ -93,6 +93,8 @@ fn decide(executions: &[Compared], profile: &Profile, own_ns: f64, share: f64) -
         let known = order.filter_map(|choice| executions.iter().find(|one| one.choice == choice));
         known.map(|one| (one.choice, own_ns + time(one))).collect()
     };
+    // Without today's way there is nothing that staying could be compared with.
+    executions.iter().find(|one| one.choice == TODAY)?;
     let measured_times = times(|one| one.measured);
     let (predicted, _) = choose(&times(|one| one.predicted), share)?;
     let (measured, best) = choose(&measured_times, share)?;
