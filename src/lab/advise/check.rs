@@ -16,8 +16,8 @@ use crate::lab::trace::Trace;
 pub(super) struct Checked {
     executions: Vec<Compared>,
     decisions: Vec<Decided>,
-    /// How many were measured too rarely to be compared.
-    few: usize,
+    /// How many were measured too rarely to be compared, or lost too much of their time.
+    unclear: usize,
     share: f64,
 }
 
@@ -42,14 +42,14 @@ struct Decided {
     regret: f64,
 }
 
-/// Predicts what the parts `savings` and `batches` have measured; few slices say nothing.
+/// Predicts what the parts `savings` and `batches` have measured; few slices say nothing, and stolen time says it wrongly.
 pub(super) fn check(record: &Record, costs: &Costs, share: f64) -> Result<Checked> {
     let parts = ["savings", "batches"].into_iter().flat_map(|part| record.rows(part));
     let rows: Vec<&Row> = parts.filter(|row| at(row, costs)).collect();
     let mut traces: Vec<&str> = rows.iter().filter_map(|row| row.trace()).collect();
     traces.sort_unstable();
     traces.dedup();
-    let (mut executions, mut decisions, mut few) = (Vec::new(), Vec::new(), 0);
+    let (mut executions, mut decisions, mut unclear) = (Vec::new(), Vec::new(), 0);
     for trace in traces {
         let profile = Profile::of_trace(&Trace::built_in(trace)?.measured())?.merged();
         let of_trace =
@@ -57,8 +57,8 @@ pub(super) fn check(record: &Record, costs: &Costs, share: f64) -> Result<Checke
         let from = executions.len();
         for choice in [TODAY].into_iter().chain(OTHERS) {
             let Some(row) = of_trace(choice) else { continue };
-            if row.slices < FEWEST {
-                few += 1;
+            if row.slices < FEWEST || row.steal.is_some_and(|stolen| stolen > STOLEN) {
+                unclear += 1;
             } else if let (Some(measured), Some(predicted)) =
                 (row.execution_ns, choice.execution(&profile, costs, 0.0, 0.0))
             {
@@ -68,7 +68,7 @@ pub(super) fn check(record: &Record, costs: &Costs, share: f64) -> Result<Checke
         decisions.extend(OWN_NS.into_iter().filter_map(|own_ns| decide(&executions[from..], &profile, own_ns, share)));
     }
     ensure!(!executions.is_empty(), "no execution was measured with {} cores", costs.distance);
-    Ok(Checked { executions, decisions, few, share })
+    Ok(Checked { executions, decisions, unclear, share })
 }
 
 fn at(row: &Row, costs: &Costs) -> bool {
@@ -148,8 +148,9 @@ impl Display for Checked {
             WORST * 100.0
         )?;
         writeln!(f)?;
-        if self.few > 0 {
-            writeln!(f, "{} more have fewer than {FEWEST} slices, and are left out\n", self.few)?;
+        if self.unclear > 0 {
+            let (unclear, stolen) = (self.unclear, percent(STOLEN));
+            writeln!(f, "{unclear} more are left out: fewer than {FEWEST} slices, or more than {stolen} stolen\n")?;
         }
         writeln!(f, "{:<27} {:>5} {:>8} {:<26} by what was measured", "trace", "calls", "own", "advice")?;
         let name = |choice| if choice == TODAY { "stay".to_owned() } else { Choice::name(choice) };
@@ -176,6 +177,8 @@ impl Display for Checked {
 /// As the predictions were asked to be.
 const MEDIAN: f64 = 0.10;
 const WORST: f64 = 0.25;
+/// Of the time of a row: twice what `record` tries a part again for.
+const STOLEN: f64 = 0.2;
 /// Where a step saves about as much as it has to, a little decides whether it is made; to be wrong then costs about that.
 const TOSS_UP: f64 = 2.0;
 /// Of executions that decisions are made for: a WebAssembly contract's, and with an interpreter's start-up of 0.2 s and of 2 s.

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::profile::PAGE;
 use crate::RingCapacity;
 use crate::lab::report::{Record, Row};
-use crate::lab::stats::median;
 
 /// A transport and how both ends wait on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -80,6 +79,16 @@ struct Known {
     /// By how many go out together, of 32 bytes each, a call.
     together: Option<Curve>,
     connect: Cost,
+    stalls: Stalls,
+}
+
+/// The rare calls that take many times as long as the others: no median knows them, and a long execution meets them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stalls {
+    /// Nanoseconds by which they make the mean call longer than the median one.
+    each_call: f64,
+    /// How long one is.
+    one: f64,
 }
 
 #[derive(Debug)]
@@ -120,11 +129,13 @@ impl Costs {
                 other => other,
             };
             let first = of(&sizes, connecting, bytes)?.at(SIZE);
+            let hot = sizes.iter().find(|row| way.is(row) && row.cache.is_none() && bytes(row) == Some(SIZE));
             Some(Known {
                 sizes: of(&sizes, way, bytes)?,
                 think: of(&think, way, |row| Some(row.think_us as f64))?,
                 together: of(&flight, way, |row| Some(f64::from(row.in_flight).ln())).filter(|curve| curve.0.len() > 1),
                 connect: of(&connect, connecting, |_| Some(0.0))?.at(0.0).add(first, -1.0).not_negative(),
+                stalls: hot.and_then(|row| Stalls::of(row)).unwrap_or_default(),
             })
         };
         let ways: Vec<_> = Way::ALL.into_iter().map(known).collect();
@@ -135,24 +146,34 @@ impl Costs {
         Ok(costs)
     }
 
-    /// What a call that a cache answers takes all the same, its pages and deferred writes included: what is left of an execution with a
-    /// cache when the calls that came to the host are taken off, the median over traces. Looked for where the host takes least.
+    /// What a call that a cache answers takes all the same, its pages and deferred writes included: what is left of all executions with
+    /// a cache when the calls that came to the host are taken off, for each call that did not. Looked for where the host takes least.
     fn hits(&self, savings: &[&Row]) -> f64 {
         let left = |way: Way, row: &Row| {
             let plain =
                 savings.iter().find(|all| way.is(all) && all.cache.is_none() && all.workload == row.workload)?;
             let calls = row.execution_calls?;
-            let host =
-                calls * self.call(way, f64::from(PAGE), 0.0, 1.0)?.wall + self.lap(way, calls * f64::from(PAGE), calls);
-            let saved = plain.execution_calls? - calls;
-            (saved > MANY_SAVED).then_some((row.execution_ns? - self.connect(way)?.wall - host) / saved)
+            let host = calls * self.call(way, f64::from(PAGE), 0.0, 1.0)?.wall
+                + self.lap(way, calls * f64::from(PAGE), calls)
+                + self.stalls(way, calls);
+            Some((row.execution_ns? - self.connect(way)?.wall - host, plain.execution_calls? - calls))
         };
-        let mut hits = Vec::new();
+        let (mut time, mut saved) = (0.0, 0.0);
         for way in [Way::SocketAdaptive, Way::ShmAdaptive] {
             let cached = savings.iter().filter(|row| way.is(row) && row.cache == Some(PAGE) && row.slices >= FEWEST);
-            hits.extend(cached.filter_map(|row| left(way, row)));
+            for (left, calls) in cached.filter_map(|row| left(way, row)) {
+                time += left;
+                saved += calls;
+            }
         }
-        if hits.is_empty() { LEAST_OF_A_HIT } else { median(&mut hits).max(LEAST_OF_A_HIT) }
+        if saved > 0.0 { (time / saved).max(LEAST_OF_A_HIT) } else { LEAST_OF_A_HIT }
+    }
+
+    /// What stalls add to the median execution of so many calls. They are rare and differ: the median execution meets about one fewer
+    /// than the average one.
+    pub(super) fn stalls(&self, way: Way, calls: f64) -> f64 {
+        let stalls = self.ways[way as usize].as_ref().map_or(Stalls::default(), |known| known.stalls);
+        (calls * stalls.each_call - stalls.one).max(0.0)
     }
 
     /// What it takes longer until the rings have been gone around once: their memory comes page by page.
@@ -183,6 +204,12 @@ impl Costs {
     /// Connecting, without the first call.
     pub(super) fn connect(&self, way: Way) -> Option<Cost> {
         Some(self.ways[way as usize].as_ref()?.connect)
+    }
+}
+
+impl Stalls {
+    fn of(row: &Row) -> Option<Self> {
+        Some(Self { each_call: (row.mean_ns? - row.p50_ns?).max(0.0), one: row.p999_ns? })
     }
 }
 
@@ -217,14 +244,12 @@ impl Curve {
 const SIZE: f64 = 32.0;
 /// Slices that a median is worth taking of.
 pub(super) const FEWEST: u64 = 5;
-/// Calls that a cache saves of an execution, so that what is left of it says something of each.
-const MANY_SAVED: f64 = 20.0;
 /// Nanoseconds of looking into a cache and finding it, at the least.
 const LEAST_OF_A_HIT: f64 = 50.0;
 const LINE: f64 = 64.0;
-/// Nanoseconds for both ends to get a page of a ring. From recorded executions over shared memory: up to the thousand calls that go around
-/// it each takes 0.4 µs longer than a hot one, and no longer after that; allocating them ahead takes as long.
-const PAGE_FAULTS: f64 = 4200.0;
+/// Nanoseconds for both ends to get a page of a ring: what `compare --workloads trace:treemap_1k --transports shm --waits spin --ring-kib
+/// 16,64,128,1024` takes longer for each page more, 4.2 µs on a quiet machine and 8 to 10 µs on a shared one. Allocating them ahead takes as long.
+const PAGE_FAULTS: f64 = 7000.0;
 
 #[cfg(test)]
 mod tests {

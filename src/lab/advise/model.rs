@@ -82,7 +82,7 @@ impl Choice {
             sum.cpu += load.calls * call.cpu;
         }
         let bytes: f64 = loads.iter().map(|load| load.calls * load.bytes).sum();
-        let beside = hits + costs.lap(self.way, bytes, calls(loads));
+        let beside = hits + costs.lap(self.way, bytes, calls(loads)) + costs.stalls(self.way, trips);
         Some(Cost { wall: sum.wall + beside, cpu: sum.cpu + beside })
     }
 

@@ -68,6 +68,8 @@ pub(in crate::lab) struct Row {
     #[serde(default)]
     pub(in crate::lab) moved: u64,
     #[serde(default)]
+    pub(in crate::lab) steal: Option<f64>,
+    #[serde(default)]
     pub(in crate::lab) p50_ns: Option<f64>,
     #[serde(default)]
     pub(in crate::lab) p50_low_ns: Option<f64>,
@@ -77,6 +79,8 @@ pub(in crate::lab) struct Row {
     pub(in crate::lab) p99_ns: Option<f64>,
     #[serde(default)]
     pub(in crate::lab) p999_ns: Option<f64>,
+    #[serde(default)]
+    pub(in crate::lab) mean_ns: Option<f64>,
     #[serde(default)]
     pub(in crate::lab) calls_per_s: Option<f64>,
     #[serde(default)]
