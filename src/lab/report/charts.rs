@@ -144,7 +144,7 @@ fn percentiles(record: &Record) -> Option<Chart> {
 }
 
 fn think(record: &Record) -> Option<Chart> {
-    let picked = most_met(record, "think", shown)?;
+    let picked = most_met(record, "think", |_| true)?;
     let mut series = floors(&picked, thinking);
     series.extend(by_way(&picked, thinking, median, "p50_ns"));
     Some(Chart {
@@ -155,13 +155,8 @@ fn think(record: &Record) -> Option<Chart> {
     })
 }
 
-/// All but shared memory that polls for ever, which is hardly told from the adaptive one while calls are near each other.
-fn shown(row: &Row) -> bool {
-    (&row.transport[..], &row.wait[..]) != ("shm", "spin")
-}
-
 fn spinning(record: &Record) -> Option<Chart> {
-    let picked = most_met(record, "think", shown)?;
+    let picked = most_met(record, "think", |_| true)?;
     let cpu = |row: &Row| Some((row.cpu_ns()?, None));
     let mut series = by_way(&picked, |row| row.p50_ns, cpu, "p50_ns");
     let costs = || series.iter().flat_map(|series: &Series| &series.points).map(|point| point.y);
