@@ -196,14 +196,8 @@ impl Part {
 
     /// Runs the command; again if much of its time was stolen. The files of the try that lost least are in `directory` then.
     fn run(&self, directory: &Path, interrupted: &AtomicBool) -> Result<Tried> {
-        match self.files() {
-            // Nothing that somebody else on the machine could spoil.
-            files if files.is_empty() => self.try_once(directory),
-            files => {
-                let files = files.into_iter().map(|(_, file)| file).chain([format!("{}.txt", self.name)]);
-                least_stolen(directory, &files.collect::<Vec<_>>(), interrupted, || self.try_once(directory))
-            }
-        }
+        let files = self.files().into_iter().map(|(_, file)| file).chain([format!("{}.txt", self.name)]);
+        least_stolen(directory, &files.collect::<Vec<_>>(), interrupted, || self.try_once(directory))
     }
 
     fn try_once(&self, directory: &Path) -> Result<Tried> {

@@ -16,8 +16,8 @@ use crate::lab::trace::Trace;
 pub(super) struct Checked {
     executions: Vec<Compared>,
     decisions: Vec<Decided>,
-    /// How many were measured too rarely to be compared, or lost too much of their time.
-    unclear: usize,
+    /// Those that were measured too rarely, or lost too much of their time, to be counted.
+    unclear: Vec<Compared>,
     share: f64,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn check(record: &Record, costs: &Costs, share: f64) -> Result<Checke
     let mut traces: Vec<&str> = rows.iter().filter_map(|row| row.trace()).collect();
     traces.sort_unstable();
     traces.dedup();
-    let (mut executions, mut decisions, mut unclear) = (Vec::new(), Vec::new(), 0);
+    let (mut executions, mut decisions, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
     for trace in traces {
         let profile = Profile::of_trace(&Trace::built_in(trace)?.measured())?.merged();
         let of_trace =
@@ -57,13 +57,11 @@ pub(super) fn check(record: &Record, costs: &Costs, share: f64) -> Result<Checke
         let from = executions.len();
         for choice in [TODAY].into_iter().chain(OTHERS) {
             let Some(row) = of_trace(choice) else { continue };
-            if row.slices < FEWEST || row.steal.is_some_and(|stolen| stolen > STOLEN) {
-                unclear += 1;
-            } else if let (Some(measured), Some(predicted)) =
-                (row.execution_ns, choice.execution(&profile, costs, 0.0, 0.0))
-            {
-                executions.push(Compared { trace: trace.to_owned(), choice, predicted, measured });
-            }
+            let times = row.execution_ns.zip(choice.execution(&profile, costs, 0.0, 0.0));
+            let Some((measured, predicted)) = times else { continue };
+            let clear = row.slices >= FEWEST && row.steal.is_none_or(|stolen| stolen <= STOLEN);
+            let one = Compared { trace: trace.to_owned(), choice, predicted, measured };
+            if clear { &mut executions } else { &mut unclear }.push(one);
         }
         decisions.extend(OWN_NS.into_iter().filter_map(|own_ns| decide(&executions[from..], &profile, own_ns, share)));
     }
@@ -115,6 +113,14 @@ impl Compared {
     }
 }
 
+impl Display for Compared {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (name, off) = (self.choice.name(), self.off() * 100.0);
+        let (predicted, measured) = (nanos(self.predicted), nanos(self.measured));
+        write!(f, "{:<27} {name:<26} {predicted:>9} {measured:>9} {off:>+4.0}%", self.trace)
+    }
+}
+
 impl Checked {
     fn errors(&self) -> (f64, f64) {
         let mut errors: Vec<f64> = self.executions.iter().map(|one| one.off().abs()).collect();
@@ -131,11 +137,7 @@ impl Checked {
 impl Display for Checked {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<27} {:<26} {:>9} {:>9} {:>5}", "trace", "way", "predicted", "measured", "off")?;
-        for one in &self.executions {
-            let (name, off) = (one.choice.name(), one.off() * 100.0);
-            let (predicted, measured) = (nanos(one.predicted), nanos(one.measured));
-            writeln!(f, "{:<27} {name:<26} {predicted:>9} {measured:>9} {off:>+4.0}%", one.trace)?;
-        }
+        self.executions.iter().try_for_each(|one| writeln!(f, "{one}"))?;
         let (median, worst) = self.errors();
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         writeln!(
@@ -148,9 +150,11 @@ impl Display for Checked {
             WORST * 100.0
         )?;
         writeln!(f)?;
-        if self.unclear > 0 {
-            let (unclear, stolen) = (self.unclear, percent(STOLEN));
-            writeln!(f, "{unclear} more are left out: fewer than {FEWEST} slices, or more than {stolen} stolen\n")?;
+        if !self.unclear.is_empty() {
+            let stolen = percent(STOLEN);
+            writeln!(f, "Not counted, of fewer than {FEWEST} slices or with more than {stolen} stolen:")?;
+            self.unclear.iter().try_for_each(|one| writeln!(f, "{one}"))?;
+            writeln!(f)?;
         }
         writeln!(f, "{:<27} {:>5} {:>8} {:<26} by what was measured", "trace", "calls", "own", "advice")?;
         let name = |choice| if choice == TODAY { "stay".to_owned() } else { Choice::name(choice) };
