@@ -12,7 +12,7 @@ use super::{Death, MOURNING, Report, Row};
 use crate::lab::matrix::Placement;
 use crate::lab::show::say;
 use crate::lab::stats::Latencies;
-use crate::lab::table::nanos;
+use crate::lab::table::{nanos, ratio_text};
 
 /// Prints the table and what one has to know to read it.
 pub(super) fn print(report: &Report, took: Duration) -> io::Result<()> {
@@ -51,7 +51,8 @@ fn round_trips(rows: &[&Row]) -> Table {
             return cells;
         }
         cells.extend([row.trips.percentile(50.0), row.trips.percentile(99.0), row.trips.max()].map(time));
-        cells.push(row.ratio.map_or_else(dash, |[low, median, high]| format!("{median:.2} ({low:.2}–{high:.2})")));
+        let bounds = row.ratio.map(|ratios| ratios.map(short));
+        cells.push(bounds.map_or_else(dash, |[low, median, high]| format!("{median} ({low}–{high})")));
         cells.push(time(row.rings.percentile(50.0)));
         cells.extend([row.near_cpu_ns, row.far_cpu_ns].map(nanos));
         cells.push(format!("{:.1}+{:.1}", row.near_switches, row.far_switches));
@@ -186,6 +187,11 @@ fn time(ns: u64) -> String {
     nanos(ns as f64)
 }
 
+/// In four characters, whatever a busy machine makes of it: the lines have no room for more.
+fn short(ratio: f64) -> String {
+    if ratio < 0.1 { format!("{ratio:.2}") } else { ratio_text(ratio) }
+}
+
 fn dash() -> String {
     "–".to_owned()
 }
@@ -193,3 +199,13 @@ fn dash() -> String {
 const CSV_HEADER: &str = "bell,pattern,placement,count,p50_ns,p99_ns,max_ns,ring_p50_ns,ring_p99_ns,ring_max_ns,\
                           near_cpu_ns,far_cpu_ns,near_switches,far_switches,ratio_q1,ratio,ratio_q3,floor_ns,moved,\
                           errors,wait_on_killed,ring_killed,error";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_of_a_busy_machine_are_as_short_as_others() {
+        assert_eq!([0.031, 1.0, 36.94, 812.3].map(short), ["0.03", "1.00", "36.9", "812"]);
+    }
+}
