@@ -180,6 +180,9 @@ pub enum AcceptError {
     /// [`Listener::close`](crate::Listener::close) was called.
     #[error("the listener was closed")]
     Closed,
+    /// A connection was there, but the system refused to set it up: that client is lost, the listener is not.
+    #[error("lost a connection while setting it up: {0}")]
+    Connection(#[source] io::Error),
     /// The system refused.
     #[error("cannot accept: {0}")]
     Io(#[from] io::Error),
@@ -189,7 +192,7 @@ impl AcceptError {
     /// Whether accepting again is pointless.
     pub fn is_fatal(&self) -> bool {
         match self {
-            Self::PeerNotAllowed(_) => false,
+            Self::PeerNotAllowed(_) | Self::Connection(_) => false,
             Self::Closed => true,
             Self::Io(error) => !matches!(
                 error.kind(),

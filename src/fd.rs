@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::error::{ConnectError, ListenError, TransportError};
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::peer::{Peer, TransportKind};
-use crate::socket::{AsyncSocketStream, SocketStream, admitted};
+use crate::socket::{AsyncSocketStream, SocketStream, admitted, inline_urgent};
 use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
 /// Inherited descriptors, as GenVM's executor takes them. Connecting takes the descriptor over, once a number; it is closed
@@ -54,6 +54,9 @@ fn take(address: &Address, options: &ConnectOptions) -> Result<(OwnedFd, Peer), 
         let source = io::Error::new(io::ErrorKind::InvalidInput, text);
         ConnectError::Io { address: address.clone(), source }
     };
+    if number < 0 {
+        return Err(error("not an open stream socket: no descriptor has a number below 0".into()));
+    }
     let mut taken = TAKEN.lock();
     if taken.contains(&number) {
         return Err(error("this descriptor was taken over before".into()));
@@ -67,6 +70,7 @@ fn take(address: &Address, options: &ConnectOptions) -> Result<(OwnedFd, Peer), 
             },
         )
         .and_then(|()| rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC))
+        .and_then(|()| inline_urgent(borrowed))
         .map_err(|source| error(format!("not an open stream socket: {source}")))?;
     taken.push(number);
     // SAFETY: open, as just checked, and handed to this process by whoever wrote the address; `TAKEN` makes sure that it is

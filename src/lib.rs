@@ -47,7 +47,10 @@
 //! let listener = genvm_transport::listen("unix:///run/host.sock", &Default::default())?;
 //! let state = HostState::new();
 //! loop {
-//!     let mut stream = listener.accept()?;
+//!     let mut stream = match listener.accept() {
+//!         Err(error) if !error.is_fatal() => continue, // a client that was refused, say
+//!         accepted => accepted?,
+//!     };
 //!     let mut execution = state.begin(Environment::default());
 //!     std::thread::spawn(move || serve_blocking(&mut stream, &mut execution, &Protocol::ONE));
 //! }
@@ -79,7 +82,6 @@ pub mod address;
 pub mod capi;
 pub mod connection;
 #[cfg(any(feature = "metrics", all(unix, feature = "shm")))]
-mod counts;
 pub mod error;
 #[cfg(all(unix, feature = "uds"))]
 pub mod fd;

@@ -34,6 +34,7 @@ use metrics::{counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{HostClient, Method, Revision, Status};
+use crate::peer::TransportKind;
 use crate::transport::BlockingStream;
 
 /// What a client has done from its making to now. Times in nanoseconds.
@@ -44,11 +45,11 @@ pub struct Snapshot {
     pub transport: Option<String>,
     /// How often the client's end went to sleep in a call, if known: over as many calls, the share that was not hot.
     pub sleeps: Option<u64>,
-    /// How often clients of this process have agreed with a host on shared memory, and how often they asked for it and have the plain
-    /// socket instead ([`Fallback`](crate::options::Fallback), `prefer-shm`); up to when the snapshot was taken.
+    /// 1 if client and host agreed on shared memory, if [known](Self::with_stream).
     #[serde(default)]
     pub upgrades: u64,
-    /// See [`upgrades`](Self::upgrades).
+    /// 1 if the client asked for shared memory and has the plain socket instead ([`Fallback`](crate::options::Fallback), `prefer-shm`),
+    /// if known.
     #[serde(default)]
     pub fall_backs: u64,
     /// The revision of the protocol.
@@ -120,12 +121,11 @@ impl Snapshot {
             };
             Some((method.name().to_owned(), snapshot))
         });
-        let (upgrades, fall_backs) = crate::counts::so_far();
         Self {
             transport: None,
             sleeps: None,
-            upgrades,
-            fall_backs,
+            upgrades: 0,
+            fall_backs: 0,
             revision: client.revision().to_string(),
             elapsed_ns,
             waiting_ns: nanos(meter.waiting_ticks()).min(elapsed_ns),
@@ -133,11 +133,13 @@ impl Snapshot {
         }
     }
 
-    /// The same, with what the client's stream knows: what carries the bytes, and how often it slept.
+    /// The same, with what the client's stream knows: what carries the bytes and how that came about, and how often it slept.
     #[must_use]
     pub fn with_stream(mut self, stream: &impl BlockingStream) -> Self {
         self.transport = Some(stream.kind().to_string());
         self.sleeps = stream.sleeps();
+        self.upgrades = matches!(stream.kind(), TransportKind::Shm | TransportKind::ShmNamed).into();
+        self.fall_backs = stream.fell_back().into();
         self
     }
 
@@ -179,7 +181,7 @@ impl Snapshot {
     /// | `genvm_host_call_seconds` | histogram | `method`, `transport` |
     /// | `genvm_host_waiting_seconds`, `genvm_host_elapsed_seconds` | histogram, an execution each | `transport` |
     /// | `genvm_host_sleeps_total` | counter | `transport` |
-    /// | `genvm_host_upgrades_total`, `genvm_host_fall_backs_total` | counter, of the process | none |
+    /// | `genvm_host_upgrades_total`, `genvm_host_fall_backs_total` | counter | none |
     /// | `genvm_host_waiting_share` | gauge, of the last execution | `transport` |
     pub fn publish(&self) {
         let transport = self.transport.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -198,8 +200,8 @@ impl Snapshot {
                 latency.record_many(seconds(ns), calls as usize);
             }
         }
-        counter!("genvm_host_upgrades_total").absolute(self.upgrades);
-        counter!("genvm_host_fall_backs_total").absolute(self.fall_backs);
+        counter!("genvm_host_upgrades_total").increment(self.upgrades);
+        counter!("genvm_host_fall_backs_total").increment(self.fall_backs);
         let labels = [("transport", transport)];
         histogram!("genvm_host_waiting_seconds", &labels).record(seconds(self.waiting_ns));
         histogram!("genvm_host_elapsed_seconds", &labels).record(seconds(self.elapsed_ns));

@@ -36,7 +36,8 @@ impl Default for StreamOptions {
 pub struct ConnectOptions {
     /// Choices for the stream that comes out.
     pub stream: StreamOptions,
-    /// How long connecting, including the upgrade to shared memory, may take. Default: 5 s.
+    /// How long connecting, including the upgrade to shared memory and a fall-back, may take. Default: 5 s. A blocking `tcp://` connect
+    /// to a host's name cannot interrupt the system's resolver and may take longer.
     pub timeout: Duration,
     /// How long of that a host may take over the upgrade to shared memory. Default: 1 s.
     pub handshake_timeout: Duration,

@@ -15,6 +15,9 @@ use crate::socket::{Acceptor, AsyncSocketStream, SocketListener, SocketStream, a
 use crate::transport::{AsyncStream, BlockingStream, Listener, Transport};
 
 /// TCP with `TCP_NODELAY`: a request is smaller than a segment, and somebody waits for its answer.
+///
+/// A blocking connect resolves a host's name by the system's resolver, which has times of its own:
+/// [`timeout`](ConnectOptions::timeout) counts that time but cannot cut it short. Addresses in digits need no resolver.
 #[derive(Debug, Clone, Copy)]
 pub struct TcpTransport;
 

@@ -30,8 +30,10 @@
 //! | --- | --- | --- |
 //! | `TimedOut` | the read or write timeout expired | usable |
 //! | `BrokenPipe` | written to a peer that is gone | dead |
-//! | `ConnectionReset` | a socket's peer went away with our bytes unread | dead |
+//! | `ConnectionReset` | a socket's peer went away with our bytes unread, or the network lost it | dead |
+//! | `ConnectionAborted` | an accepted client ended, or took too long, in the middle of its upgrade to shared memory | dead |
 //! | `InvalidData` | the peer broke the protocol of the transport; the source says how | dead |
+//! | others | the system refused (memory, descriptors, …) | dead |
 //!
 //! `Interrupted` is never returned: a signal restarts the wait with the time that is left. A `write` may hold bytes back
 //! until `flush`, `read`, or until enough have come together. Dropping a stream publishes what was written (as far as
@@ -143,6 +145,12 @@ pub trait BlockingStream: Read + Write + Send + Sync + fmt::Debug {
     fn sleeps(&self) -> Option<u64> {
         None
     }
+
+    /// Whether shared memory was asked for, and this plain socket is what came of it ([`Fallback`](crate::options::Fallback),
+    /// `prefer-shm`).
+    fn fell_back(&self) -> bool {
+        false
+    }
 }
 
 /// A connected stream for a tokio task.
@@ -172,6 +180,9 @@ impl<S: BlockingStream + ?Sized> BlockingStream for Box<S> {
     }
     fn sleeps(&self) -> Option<u64> {
         (**self).sleeps()
+    }
+    fn fell_back(&self) -> bool {
+        (**self).fell_back()
     }
 }
 

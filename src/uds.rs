@@ -5,6 +5,7 @@
 //! with `prefer-shm` its client asks first; see [`ListenOptions::upgrades`] and [`ConnectOptions::upgrades`].
 
 use std::path::Path;
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -33,7 +34,7 @@ impl Transport for UnixTransport {
         if options.upgrades {
             return crate::shm::ShmTransport::sealed().connect(address, &falling_back(options));
         }
-        let (fd, peer) = connect_unix(address, path, options)?;
+        let (fd, peer) = connect_unix(address, path, options, Instant::now())?;
         Ok(Box::new(SocketStream::new(fd, peer, TransportKind::Unix, &options.stream)))
     }
 
@@ -47,7 +48,7 @@ impl Transport for UnixTransport {
         if options.upgrades {
             return crate::shm::ShmTransport::sealed().connect_async(address, &falling_back(options)).await;
         }
-        let (fd, peer) = connect_unix_async(address, path, options).await?;
+        let (fd, peer) = connect_unix_async(address, path, options, Instant::now()).await?;
         let stream = AsyncSocketStream::new(fd, peer, TransportKind::Unix, &options.stream);
         Ok(Box::new(stream.map_err(|source| ConnectError::Io { address: address.clone(), source })?))
     }

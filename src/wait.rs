@@ -144,7 +144,7 @@ impl Backoff {
                 let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
                 if elapsed < spin {
                     Step::Poll
-                } else if elapsed < spin + yield_for {
+                } else if elapsed < spin.saturating_add(yield_for) {
                     self.yielding = true;
                     Step::Yield
                 } else {
@@ -253,6 +253,14 @@ mod tests {
         }
         // A machine that stops us for a moment may skip the middle, never turn the order round.
         assert!(order == [Step::Poll, Step::Yield, Step::Park] || order == [Step::Poll, Step::Park], "{order:?}");
+    }
+
+    #[test]
+    fn a_budget_of_for_ever_is_one() {
+        for (spin, expected) in [(Duration::MAX, Step::Poll), (Duration::from_nanos(1), Step::Yield)] {
+            let mut backoff = Backoff::new(WaitStrategy::Adaptive { spin, yield_for: Duration::MAX }, false);
+            assert_eq!((0..1000).map(|_| backoff.step()).last(), Some(expected));
+        }
     }
 
     #[test]

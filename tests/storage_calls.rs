@@ -172,6 +172,22 @@ fn the_latest_and_the_final_state_are_read_as_asked_unless_told_otherwise() {
 }
 
 #[test]
+fn a_read_of_no_bytes_is_a_hit_wherever_it_is() {
+    let (stream, host) = host(willing);
+    let mut storage = PageCache::new(HostClient::new(stream), OWN, page(32));
+    for mode in [StorageMode::Default, StorageMode::LatestFinal, StorageMode::LatestNonFinal] {
+        for account in [OWN, OTHER] {
+            for index in [0, 7, u32::MAX] {
+                storage.storage_read(mode, &account, &A, index, &mut []).expect("a read");
+            }
+        }
+    }
+    assert_eq!((storage.stats().reads, storage.stats().hits), (18, 18));
+    drop(storage);
+    assert_eq!(host.join().expect("no panic"), []);
+}
+
+#[test]
 fn deferred_writes_are_handed_over_sorted_joined_and_within_the_limits() {
     let _watchdog = support::watchdog("deferred_writes_are_handed_over_sorted_joined_and_within_the_limits");
     let (stream, host) = host(willing);

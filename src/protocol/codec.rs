@@ -106,8 +106,7 @@ impl Request<'_> {
         match *self {
             Self::GetCalldata | Self::RemainingFuelAsGen => {}
             Self::StorageRead { mode, account, slot, index, length } => {
-                check_length(method, "length", length.into(), limits)?;
-                check_range(method, index, length)?;
+                check_place(method, "length", index, length.into(), limits)?;
                 let fields = out.fixed::<STORAGE_READ>();
                 fields[0] = mode as u8;
                 fields[1..21].copy_from_slice(&account.0);
@@ -116,8 +115,7 @@ impl Request<'_> {
                 fields[57..].copy_from_slice(&length.to_le_bytes());
             }
             Self::StorageWrite { slot, index, data } => {
-                let length = check_length(method, "data", data.len() as u64, limits)?;
-                check_range(method, index, length)?;
+                let length = check_place(method, "data", index, data.len() as u64, limits)?;
                 let fields = out.fixed::<STORAGE_WRITE>();
                 fields[..32].copy_from_slice(&slot.0);
                 fields[32..36].copy_from_slice(&index.to_le_bytes());
@@ -254,6 +252,19 @@ pub(crate) fn check_length(
         Ok(length) if length <= limits.slice => Ok(length),
         _ => Err(ProtocolError::TooLong { method, field, length, limit: limits.slice.into() }),
     }
+}
+
+/// Checks what a call reads or writes of a slot: neither longer than the limit nor beyond the slot's end.
+pub(crate) fn check_place(
+    method: Method,
+    field: &'static str,
+    index: u32,
+    length: u64,
+    limits: &Limits,
+) -> Result<u32, ProtocolError> {
+    let length = check_length(method, field, length, limits)?;
+    check_range(method, index, length)?;
+    Ok(length)
 }
 
 /// Checks what `remaining_fuel_as_gen` answers at revision 1, on both ends.

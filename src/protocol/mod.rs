@@ -37,6 +37,7 @@ mod limits;
 #[cfg(feature = "metrics")]
 pub(crate) mod meter;
 mod method;
+mod parts;
 mod reply;
 mod routed;
 mod serve;
@@ -48,11 +49,13 @@ mod window;
 
 pub use batch::{Batch, SlotRead};
 pub use client::HostClient;
+pub(crate) use codec::check_place;
 pub use codec::{Decoded, MAX_FUEL_AS_GEN, Request, decode};
 pub use error::{Answer, CallError, HandlerError, ProtocolError, ServeError};
 pub use handler::{BlockingHostHandler, HostHandler};
 pub use limits::Limits;
 pub use method::{Method, Revision};
+pub(crate) use parts::parts;
 pub use reply::Reply;
 pub use routed::RoutedClient;
 pub use serve::{Served, serve, serve_blocking};

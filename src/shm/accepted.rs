@@ -7,20 +7,22 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
 
-use super::asynchronous::AsyncShmStream;
+use super::asynchronous::{AsyncShmStream, Wakers};
 use super::blocking::ShmStream;
+use super::channel::Wanted;
 use super::handshake::MAGIC;
-use super::rendezvous::{self, AsyncIo, BlockingIo, Io, Terms, Wanted, block_on, timed};
+use super::rendezvous::{self, AsyncIo, BlockingIo, Io, Terms, block_on, timed};
 use super::segment::SegmentKind;
 use crate::address::Address;
 use crate::error::{AcceptError, UpgradeError};
@@ -74,8 +76,11 @@ impl Listener for Rendezvous {
 
     async fn accept_async(&self) -> Result<Box<dyn AsyncStream>, AcceptError> {
         let (fd, peer) = self.socket.accept_async().await?;
-        let state = AsyncState::Undecided(Box::pin(decide_async(fd, peer.clone(), self.config.clone())));
-        Ok(Box::new(AsyncAccepted { state, peer }))
+        let io = AsyncIo::new(fd).map_err(AcceptError::Connection)?;
+        Ok(Box::new(AsyncAccepted {
+            state: AsyncState::Undecided(Undecided::new(io, peer.clone(), self.config.clone())),
+            peer,
+        }))
     }
 
     fn address(&self) -> &Address {
@@ -111,12 +116,17 @@ enum State {
 }
 
 impl Accepted {
-    /// The stream, once the client has shown what it is; waits for that up to `timeout`.
+    /// The stream, once the client has shown what it is; waits for that up to the timeout of the direction that is wanted.
     #[inline]
-    fn decided(&mut self) -> io::Result<&mut dyn BlockingStream> {
+    fn decided(&mut self, wanted: Wanted) -> io::Result<&mut dyn BlockingStream> {
         if let State::Undecided { .. } = self.state {
-            self.decide()?;
+            self.decide(wanted)?;
         }
+        self.stream()
+    }
+
+    #[inline]
+    fn stream(&mut self) -> io::Result<&mut dyn BlockingStream> {
         match &mut self.state {
             State::Shm(stream) => Ok(stream),
             State::Plain(stream) => Ok(stream),
@@ -125,9 +135,12 @@ impl Accepted {
     }
 
     #[cold]
-    fn decide(&mut self) -> io::Result<()> {
+    fn decide(&mut self, wanted: Wanted) -> io::Result<()> {
         let State::Undecided { fd, read_timeout, write_timeout } = &self.state else { return Ok(()) };
-        let mut deadline = Deadline::new(*read_timeout);
+        let mut deadline = Deadline::new(match wanted {
+            Wanted::Bytes => *read_timeout,
+            Wanted::Room => *write_timeout,
+        });
         let greets = loop {
             if let Some(greets) = first_byte(fd)? {
                 break greets;
@@ -153,7 +166,7 @@ impl Read for Accepted {
         match &mut self.state {
             State::Shm(stream) => stream.read(out), // one indirection less where nanoseconds count
             _ if out.is_empty() => Ok(0),
-            _ => self.decided()?.read(out),
+            _ => self.decided(Wanted::Bytes)?.read(out),
         }
     }
 }
@@ -163,7 +176,7 @@ impl Write for Accepted {
         match &mut self.state {
             State::Shm(stream) => stream.write(bytes),
             _ if bytes.is_empty() => Ok(0),
-            _ => self.decided()?.write(bytes),
+            _ => self.decided(Wanted::Room)?.write(bytes),
         }
     }
 
@@ -171,7 +184,7 @@ impl Write for Accepted {
         match &mut self.state {
             State::Shm(stream) => stream.write_all(bytes),
             _ if bytes.is_empty() => Ok(()),
-            _ => self.decided()?.write_all(bytes),
+            _ => self.decided(Wanted::Room)?.write_all(bytes),
         }
     }
 
@@ -179,7 +192,7 @@ impl Write for Accepted {
         match &mut self.state {
             State::Shm(stream) => stream.flush(),
             State::Undecided { .. } => Ok(()), // nothing was written
-            _ => self.decided()?.flush(),
+            _ => self.stream()?.flush(),
         }
     }
 }
@@ -191,7 +204,7 @@ impl BlockingStream for Accepted {
                 *read_timeout = checked_timeout(timeout)?;
                 Ok(())
             }
-            _ => self.decided()?.set_read_timeout(timeout),
+            _ => self.stream()?.set_read_timeout(timeout),
         }
     }
 
@@ -201,7 +214,7 @@ impl BlockingStream for Accepted {
                 *write_timeout = checked_timeout(timeout)?;
                 Ok(())
             }
-            _ => self.decided()?.set_write_timeout(timeout),
+            _ => self.stream()?.set_write_timeout(timeout),
         }
     }
 
@@ -240,48 +253,102 @@ struct AsyncAccepted {
 
 #[allow(clippy::large_enum_variant, reason = "one a connection, and boxed as a whole")]
 enum AsyncState {
-    Undecided(Pin<Box<dyn Future<Output = io::Result<AsyncState>> + Send>>),
+    Undecided(Undecided),
     Plain(AsyncSocketStream),
     Shm(AsyncShmStream),
     Failed,
 }
 
-impl AsyncAccepted {
-    #[inline]
-    fn poll_decided(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn AsyncStream>>> {
-        if let AsyncState::Undecided(decision) = &mut self.state {
-            let decided = ready!(decision.as_mut().poll(cx));
-            self.state = AsyncState::Failed;
-            self.state = decided?;
+/// The client has not shown what it is.
+struct Undecided {
+    /// Owns the socket, and keeps the last waker that it was polled with.
+    decision: Pin<Box<dyn Future<Output = io::Result<AsyncState>> + Send>>,
+    socket: Weak<UnixStream>,
+    wakers: Arc<Wakers>,
+    /// A waker made of `wakers`: reader and writer may be two tasks, and both wait for the decision.
+    both: Waker,
+}
+
+impl Undecided {
+    fn new(io: AsyncIo, peer: Peer, config: Arc<Config>) -> Self {
+        let wakers = Arc::new(Wakers::default());
+        Self {
+            socket: Arc::downgrade(&io.0),
+            decision: Box::pin(decide_async(io, peer, config)),
+            both: Waker::from(wakers.clone()),
+            wakers,
         }
-        Poll::Ready(match &mut self.state {
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<io::Result<AsyncState>> {
+        self.wakers.set(wanted, cx.waker());
+        let decided = ready!(self.decision.as_mut().poll(&mut Context::from_waker(&self.both)));
+        // Whoever else waits is to wait for the stream from now on.
+        self.both.wake_by_ref();
+        Poll::Ready(decided)
+    }
+}
+
+impl AsyncAccepted {
+    #[cold]
+    fn poll_decide(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<io::Result<()>> {
+        let AsyncState::Undecided(undecided) = &mut self.state else { return Poll::Ready(Ok(())) };
+        let decided = ready!(undecided.poll(cx, wanted));
+        self.state = AsyncState::Failed;
+        self.state = decided?;
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn stream(&mut self) -> io::Result<Pin<&mut dyn AsyncStream>> {
+        match &mut self.state {
             AsyncState::Shm(stream) => Ok(Pin::new(stream)),
             AsyncState::Plain(stream) => Ok(Pin::new(stream)),
             AsyncState::Undecided(_) | AsyncState::Failed => Err(io::ErrorKind::BrokenPipe.into()),
-        })
+        }
     }
 }
 
 impl AsyncRead for AsyncAccepted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_decided(cx))?.poll_read(cx, out)
+        if let AsyncState::Undecided(_) = self.state {
+            if out.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_decide(cx, Wanted::Bytes))?;
+        }
+        self.stream()?.poll_read(cx, out)
     }
 }
 
 impl AsyncWrite for AsyncAccepted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_decided(cx))?.poll_write(cx, bytes)
+        if let AsyncState::Undecided(_) = self.state {
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            ready!(self.poll_decide(cx, Wanted::Room))?;
+        }
+        self.stream()?.poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.state {
             AsyncState::Undecided(_) => Poll::Ready(Ok(())), // nothing was written
-            _ => ready!(self.poll_decided(cx))?.poll_flush(cx),
+            _ => self.stream()?.poll_flush(cx),
         }
     }
 
+    /// A client that has not shown what it is hears the end at once, and may still speak plainly; one that greets then gets no answer.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_decided(cx))?.poll_shutdown(cx)
+        match &self.state {
+            AsyncState::Undecided(undecided) => {
+                // The decision has it until it is made.
+                let shut = undecided.socket.upgrade().map(|socket| rustix::net::shutdown(&*socket, Shutdown::Write));
+                Poll::Ready(shut.unwrap_or(Ok(())).map_err(io::Error::from))
+            }
+            _ => self.stream()?.poll_shutdown(cx),
+        }
     }
 }
 
@@ -304,9 +371,8 @@ impl std::fmt::Debug for AsyncAccepted {
     }
 }
 
-async fn decide_async(fd: OwnedFd, peer: Peer, config: Arc<Config>) -> io::Result<AsyncState> {
-    let io = AsyncIo::new(fd)?;
-    let greets = io.ready(Wanted::Read, peek).await.map_err(failed)?;
+async fn decide_async(io: AsyncIo, peer: Peer, config: Arc<Config>) -> io::Result<AsyncState> {
+    let greets = io.ready(rendezvous::Wanted::Read, peek).await.map_err(failed)?;
     if greets {
         let terms = config.terms();
         let channel = timed(config.handshake_timeout, rendezvous::answer(&io, &peer, &terms)).await.map_err(failed)?;

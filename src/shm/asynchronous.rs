@@ -218,12 +218,12 @@ impl AsyncStream for AsyncShmStream {
     }
 }
 
-/// Who waits in which direction. Waking it wakes both: the doorbell does not say for whom it rings.
+/// Who waits in which direction. Waking it wakes both: neither the doorbell nor a first byte says for whom it is.
 #[derive(Debug, Default)]
-struct Wakers(Mutex<[Option<Waker>; 2]>);
+pub(super) struct Wakers(Mutex<[Option<Waker>; 2]>);
 
 impl Wakers {
-    fn set(&self, wanted: Wanted, waker: &Waker) {
+    pub(super) fn set(&self, wanted: Wanted, waker: &Waker) {
         let place = &mut self.0.lock()[wanted as usize];
         match place {
             Some(old) => old.clone_from(waker),

@@ -74,7 +74,11 @@ impl ShmStream {
         loop {
             match backoff.step() {
                 Step::Poll => {}
-                Step::Yield => thread::yield_now(),
+                Step::Yield => {
+                    // Each time: others on this core may keep it for as long as they like.
+                    deadline.left()?;
+                    thread::yield_now();
+                }
                 Step::Park => {
                     if let Some(rest) = self.channel.rest() {
                         thread::sleep(rest);
@@ -179,5 +183,37 @@ impl BlockingStream for ShmStream {
 
     fn sleeps(&self) -> Option<u64> {
         Some(self.sleeps)
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(genvm_loom)))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::super::rendezvous::{BlockingIo, Terms, answer, block_on, greet};
+    use super::super::segment::SegmentKind;
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_looked_at_between_yields() {
+        let options = StreamOptions { wait: Some(WaitStrategy::Spin), ..StreamOptions::default() };
+        let terms = Terms::new(SegmentKind::Sealed, &options, WaitStrategy::Spin);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let [ours, theirs] = [ours, theirs].map(|end| BlockingIo::new(Arc::new(end.into()), Duration::from_secs(100)));
+        let (channel, _host) = thread::scope(|scope| {
+            let host = scope.spawn(|| block_on(answer(&theirs, &Peer::Unknown, &terms)).unwrap());
+            (block_on(greet(&ours, &Peer::Unknown, &terms)).unwrap(), host.join().unwrap())
+        });
+        let mut stream = ShmStream::new(channel, &options);
+        stream.alone = true;
+        let mut tries = 0;
+        let nothing = |_: &mut Channel| {
+            tries += 1;
+            Ok(None::<()>)
+        };
+        let error = stream.wait(Wanted::Bytes, Some(Duration::from_nanos(1)), 0, nothing).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(tries < 5, "{tries}");
     }
 }

@@ -22,7 +22,7 @@ impl Life {
     /// Of nobody that is known: it is never over.
     pub(crate) const UNKNOWN: Self = Self(None);
 
-    /// Fails when there are no descriptors left, not when there is no pidfd to be had.
+    /// Fails when it is over and its parent knows, or when there are no descriptors left; not when there is no pidfd to be had.
     pub(crate) fn of(peer: &Peer) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         if let Peer::Process { pid: Some(pid), .. } = peer
@@ -31,6 +31,7 @@ impl Life {
             use rustix::io::Errno;
             return match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
                 Ok(pidfd) => Ok(Self(Some(Arc::new(pidfd)))),
+                Err(Errno::SRCH) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "it has ended")),
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error.into()),
                 Err(_) => Ok(Self::UNKNOWN),
             };
@@ -59,5 +60,22 @@ impl Life {
         self.0.as_ref().is_some_and(|pidfd| {
             rustix::event::poll(&mut [PollFd::new(&pidfd.as_fd(), PollFlags::IN)], Some(&now)).is_ok_and(|n| n > 0)
         })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_ended_is_not_unknown() {
+        let peer = |pid: u32| Peer::Process { pid: Some(pid as i32), uid: 0, gid: 0 };
+        assert!(!Life::of(&peer(std::process::id())).unwrap().is_over());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let watched = Life::of(&peer(child.id())).unwrap();
+        child.wait().unwrap();
+        assert!(watched.is_over());
+        assert_eq!(Life::of(&peer(child.id())).unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert!(!Life::of(&Peer::Unknown).unwrap().is_over());
     }
 }

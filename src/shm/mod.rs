@@ -53,6 +53,7 @@ mod segment;
 mod tests;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -62,7 +63,6 @@ pub use blocking::ShmStream;
 pub use ring::RingFault;
 
 use crate::address::Address;
-use crate::counts;
 use crate::error::{ConnectError, ListenError, TransportError, UpgradeError};
 use crate::options::{ConnectOptions, Fallback, ListenOptions};
 use crate::peer::TransportKind;
@@ -114,19 +114,17 @@ impl Transport for ShmTransport {
     }
 
     fn connect(&self, address: &Address, options: &ConnectOptions) -> Result<Box<dyn BlockingStream>, ConnectError> {
-        let path = self.path(address)?;
-        let (fd, peer) = socket::connect_unix(address, path, options)?;
-        let io = BlockingIo::new(Arc::new(fd), options.handshake_timeout);
+        let (path, started) = (self.path(address)?, Instant::now());
+        let (fd, peer) = socket::connect_unix(address, path, options, started)?;
+        let patience = patience(options, started);
+        let io = BlockingIo::new(Arc::new(fd), patience);
         match block_on(rendezvous::greet(&io, &peer, &self.terms(options))) {
-            Ok(channel) => {
-                counts::upgraded();
-                Ok(Box::new(ShmStream::new(channel, &options.stream)))
-            }
+            Ok(channel) => Ok(Box::new(ShmStream::new(channel, &options.stream))),
+            Err(UpgradeError::TimedOut(_)) if patience < options.handshake_timeout => Err(timed_out(address, options)),
             Err(error) if falls_back(options, &error) => {
                 drop(io);
-                let (fd, peer) = socket::connect_unix(address, path, options)?;
-                counts::fell_back();
-                Ok(Box::new(SocketStream::new(fd, peer, TransportKind::Unix, &options.stream)))
+                let (fd, peer) = socket::connect_unix(address, path, options, started)?;
+                Ok(Box::new(SocketStream::new(fd, peer, TransportKind::Unix, &options.stream).fallen_back()))
             }
             Err(source) => Err(ConnectError::Upgrade { address: address.clone(), source }),
         }
@@ -137,20 +135,18 @@ impl Transport for ShmTransport {
         address: &Address,
         options: &ConnectOptions,
     ) -> Result<Box<dyn AsyncStream>, ConnectError> {
-        let path = self.path(address)?;
+        let (path, started) = (self.path(address)?, Instant::now());
         let io_error = |source| ConnectError::Io { address: address.clone(), source };
-        let (fd, peer) = socket::connect_unix_async(address, path, options).await?;
+        let (fd, peer) = socket::connect_unix_async(address, path, options, started).await?;
+        let patience = patience(options, started);
         let io = AsyncIo::new(fd).map_err(io_error)?;
-        match timed(options.handshake_timeout, rendezvous::greet(&io, &peer, &self.terms(options))).await {
-            Ok(channel) => {
-                counts::upgraded();
-                Ok(Box::new(AsyncShmStream::new(channel, io.0, &options.stream).map_err(io_error)?))
-            }
+        match timed(patience, rendezvous::greet(&io, &peer, &self.terms(options))).await {
+            Ok(channel) => Ok(Box::new(AsyncShmStream::new(channel, io.0, &options.stream).map_err(io_error)?)),
+            Err(UpgradeError::TimedOut(_)) if patience < options.handshake_timeout => Err(timed_out(address, options)),
             Err(error) if falls_back(options, &error) => {
                 drop(io);
-                let (fd, peer) = socket::connect_unix_async(address, path, options).await?;
+                let (fd, peer) = socket::connect_unix_async(address, path, options, started).await?;
                 let stream = AsyncSocketStream::new(fd, peer, TransportKind::Unix, &options.stream);
-                counts::fell_back();
                 Ok(Box::new(stream.map_err(io_error)?))
             }
             Err(source) => Err(ConnectError::Upgrade { address: address.clone(), source }),
@@ -161,6 +157,15 @@ impl Transport for ShmTransport {
         let socket = UnixSocketListener::bind(address, self.path(address)?, options)?;
         Ok(Box::new(Rendezvous::new(socket, self.kind, options)))
     }
+}
+
+/// How long an upgrade may take when connecting began at `started`.
+fn patience(options: &ConnectOptions, started: Instant) -> Duration {
+    options.handshake_timeout.min(options.timeout.saturating_sub(started.elapsed()))
+}
+
+fn timed_out(address: &Address, options: &ConnectOptions) -> ConnectError {
+    ConnectError::TimedOut { address: address.clone(), after: options.timeout }
 }
 
 /// A host that does not know the upgrade, or says no, may be spoken to plainly. One that offers something unsound may not.

@@ -361,7 +361,7 @@ impl Consumer {
         if self.position.wrapping_sub(self.released) & POSITION_MASK < self.lines / 4 {
             return false;
         }
-        // EDGE room-visible: pairs with the Acquire load in `Producer::refresh`.
+        // EDGE room-visible: pairs with the Acquire load in `Producer::open`.
         self.ours.store(CONSUMED, self.position, Release);
         self.released = self.position;
         true

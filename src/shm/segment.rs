@@ -177,7 +177,7 @@ mod named {
         // The crate only sets the length. Without room in /dev/shm the first touch would be SIGBUS: have it allocated now.
         let fd = shm::open(name.0.as_str(), shm::OFlags::RDWR, Mode::empty())?;
         #[cfg(target_os = "linux")]
-        rustix::fs::fallocate(&fd, rustix::fs::FallocateFlags::empty(), 0, len as u64)?;
+        rustix::io::retry_on_intr(|| rustix::fs::fallocate(&fd, rustix::fs::FallocateFlags::empty(), 0, len as u64))?;
         drop(fd);
         Ok(Segment { memory: Arc::new(Mapping::named(memory)?), handle: Handle::Name(name) })
     }

@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::failure;
 use crate::options::StreamOptions;
 use crate::peer::{Peer, TransportKind};
 use crate::transport::AsyncStream;
@@ -66,7 +68,7 @@ impl AsyncSocketStream {
                 }
                 Err(Errno::AGAIN) => {}
                 Err(Errno::INTR) => continue,
-                Err(error) => return Some(Poll::Ready(Err(error.into()))),
+                Err(error) => return Some(Poll::Ready(Err(failure(error.into(), PollFlags::IN)))),
             }
             self.streak.waited();
             let backoff = self.reading.get_or_insert_with(|| Backoff::new(self.wait, self.alone));
@@ -103,7 +105,7 @@ impl AsyncRead for AsyncSocketStream {
         if done.is_ready() {
             this.reading = None;
         }
-        done
+        done.map_err(|error| failure(error, PollFlags::IN))
     }
 }
 
@@ -113,10 +115,7 @@ impl AsyncWrite for AsyncSocketStream {
             Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
         };
-        done.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionReset => io::ErrorKind::BrokenPipe.into(), // TCP's way to say it
-            _ => error,
-        })
+        done.map_err(|error| failure(error, PollFlags::OUT))
     }
 
     /// Nothing is held back.

@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::{Deadline, checked_timeout, poll};
+use super::{Deadline, checked_timeout, failure, poll};
 use crate::options::StreamOptions;
 use crate::peer::{Peer, TransportKind};
 use crate::transport::BlockingStream;
@@ -28,6 +28,7 @@ pub(crate) struct SocketStream {
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     sleeps: u64,
+    fell_back: bool,
 }
 
 impl SocketStream {
@@ -41,7 +42,14 @@ impl SocketStream {
             read_timeout: options.read_timeout,
             write_timeout: options.write_timeout,
             sleeps: 0,
+            fell_back: false,
         }
+    }
+
+    /// The same, as what became of asking for shared memory.
+    #[cfg(feature = "shm")]
+    pub(crate) fn fallen_back(self) -> Self {
+        Self { fell_back: true, ..self }
     }
 
     /// Repeats `io` until it has done something; its second argument says whether it may sleep in the kernel.
@@ -61,11 +69,15 @@ impl SocketStream {
             match io(self.fd.as_fd(), sleep) {
                 Ok(n) => return Ok(n),
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(failure(error.into(), wanted)),
             }
             match backoff.step() {
                 Step::Poll => {}
-                Step::Yield => thread::yield_now(),
+                Step::Yield => {
+                    // Each time: others on this core may keep it for as long as they like.
+                    deadline.left()?;
+                    thread::yield_now();
+                }
                 Step::Park if timeout.is_none() && !sleep => sleep = true,
                 // Here too after a signal, or if an inherited descriptor turns out to be non-blocking.
                 Step::Park => {
@@ -99,10 +111,7 @@ impl Write for SocketStream {
         }
         self.transfer(PollFlags::OUT, self.write_timeout, |fd, sleep| {
             let flags = if sleep { SendFlags::empty() } else { SendFlags::DONTWAIT };
-            match rustix::net::send(fd, bytes, flags | SendFlags::NOSIGNAL) {
-                Err(Errno::CONNRESET) => Err(Errno::PIPE), // TCP's way to say it
-                done => done,
-            }
+            rustix::net::send(fd, bytes, flags | SendFlags::NOSIGNAL)
         })
     }
 
@@ -138,5 +147,30 @@ impl BlockingStream for SocketStream {
 
     fn sleeps(&self) -> Option<u64> {
         Some(self.sleeps)
+    }
+
+    fn fell_back(&self) -> bool {
+        self.fell_back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_looked_at_between_yields() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let options = StreamOptions { wait: Some(WaitStrategy::Spin), ..StreamOptions::default() };
+        let mut stream = SocketStream::new(ours.into(), Peer::Unknown, TransportKind::Unix, &options);
+        stream.alone = true;
+        let mut tries = 0;
+        let nothing = |_: BorrowedFd<'_>, _| {
+            tries += 1;
+            Err(Errno::AGAIN)
+        };
+        let error = stream.transfer(PollFlags::IN, Some(Duration::from_nanos(1)), nothing).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(tries < 5, "{tries}");
     }
 }

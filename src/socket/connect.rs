@@ -9,22 +9,22 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::peer_of;
+use super::{inline_urgent, peer_of};
 use crate::address::Address;
 use crate::error::ConnectError;
 use crate::options::ConnectOptions;
 use crate::peer::Peer;
 use std::os::fd::AsFd;
 
-/// Connects, blocking up to `options.timeout`; the descriptor is in blocking mode.
+/// Connects, blocking until `options.timeout` after `started`; the descriptor is in blocking mode.
 pub(crate) fn connect_unix(
     address: &Address,
     path: &Path,
     options: &ConnectOptions,
+    started: Instant,
 ) -> Result<(OwnedFd, Peer), ConnectError> {
     let error = |source| ConnectError::Io { address: address.clone(), source };
     let timed_out = || ConnectError::TimedOut { address: address.clone(), after: options.timeout };
-    let started = Instant::now();
     let fd = stream_socket().map_err(error)?;
     let name = unix_name(path).map_err(error)?;
     loop {
@@ -43,17 +43,19 @@ pub(crate) fn connect_unix(
     admitted(fd, address, options)
 }
 
-/// Connects from a task. Dropping the future abandons the attempt.
+/// Connects from a task, until `options.timeout` after `started`. Dropping the future abandons the attempt.
 pub(crate) async fn connect_unix_async(
     address: &Address,
     path: &Path,
     options: &ConnectOptions,
+    started: Instant,
 ) -> Result<(OwnedFd, Peer), ConnectError> {
     let error = |source| ConnectError::Io { address: address.clone(), source };
     let fd = stream_socket().map_err(error)?;
     let name = unix_name(path).map_err(error)?;
     rustix::io::ioctl_fionbio(&fd, true).map_err(|e| error(e.into()))?;
-    let connected = tokio::time::timeout(options.timeout, async {
+    let left = options.timeout.saturating_sub(started.elapsed());
+    let connected = tokio::time::timeout(left, async {
         loop {
             match rustix::net::connect(&fd, &name) {
                 Ok(()) => return Ok(()),
@@ -85,7 +87,7 @@ pub(crate) fn admitted(
     }
 }
 
-/// A fresh Unix stream socket, not inherited by children.
+/// A fresh Unix stream socket, not inherited by children, without urgent bytes.
 pub(super) fn stream_socket() -> io::Result<OwnedFd> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -95,6 +97,7 @@ pub(super) fn stream_socket() -> io::Result<OwnedFd> {
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
         fd
     };
+    inline_urgent(&fd)?;
     Ok(fd)
 }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags};
 
 use super::file::SocketFile;
-use super::{peer_of, poll};
+use super::{inline_urgent, peer_of, poll};
 use crate::address::Address;
 use crate::error::{AcceptError, ListenError};
 use crate::options::{ListenOptions, PeerPolicy};
@@ -99,6 +99,8 @@ impl Acceptor {
         if !self.allowed.allows(&peer) {
             return Err(AcceptError::PeerNotAllowed(peer));
         }
+        // Not inherited from the listener. What was sent before becomes an ordinary byte, too: the kernel decides when it is read.
+        inline_urgent(&fd).map_err(|error| AcceptError::Connection(error.into()))?;
         Ok(Accepted::Connection(fd, peer))
     }
 }
@@ -132,9 +134,10 @@ impl Readiness {
 /// A Unix-socket listener with its file, which goes when it goes.
 #[derive(Debug)]
 pub(crate) struct UnixSocketListener {
-    acceptor: Acceptor,
-    /// After `acceptor`: nobody finds the file of a listener that is gone.
+    /// Before `acceptor`, and so removed while the socket still listens: nobody finds the file of a listener that is gone, and no
+    /// successor may take it for stale.
     _file: SocketFile,
+    acceptor: Acceptor,
 }
 
 impl UnixSocketListener {

@@ -34,6 +34,12 @@ pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Peer {
     credentials::peer(fd).unwrap_or(Peer::Unknown)
 }
 
+/// Makes a byte that was sent as urgent (`MSG_OOB`) a byte like any other. On a Unix socket it would else keep `poll` returning at once
+/// with nothing there to be read, and whoever waits by both would run for ever.
+pub(crate) fn inline_urgent(fd: impl AsFd) -> rustix::io::Result<()> {
+    rustix::net::sockopt::set_socket_oobinline(fd, true)
+}
+
 /// Waits until `fd` has what `flags` ask for, or up to `timeout` (`None`: for ever). A signal ends the wait early.
 pub(crate) fn poll(fd: impl AsFd, flags: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
     poll_any(&mut [PollFd::new(&fd, flags)], timeout)
@@ -46,6 +52,19 @@ pub(crate) fn poll_any(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io:
     match rustix::event::poll(fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What the kernel says of a read or a write, as the contract's table has it. TCP tells a writer, too, that the connection was reset, and
+/// both that a peer which acknowledges nothing any more "timed out": as `TimedOut` that would promise that the stream stays usable.
+#[cold]
+fn failure(error: io::Error, wanted: PollFlags) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut if wanted == PollFlags::OUT => {
+            io::Error::new(io::ErrorKind::BrokenPipe, error)
+        }
+        io::ErrorKind::TimedOut => io::Error::new(io::ErrorKind::ConnectionReset, error),
+        _ => error,
     }
 }
 
@@ -79,5 +98,23 @@ pub(crate) fn checked_timeout(timeout: Option<Duration>) -> io::Result<Option<Du
             Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout of zero; None waits for ever"))
         }
         other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_no_timeout() {
+        let kind = |error: Errno, wanted| failure(error.into(), wanted).kind();
+        for (error, reading, writing) in [
+            (Errno::TIMEDOUT, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe),
+            (Errno::CONNRESET, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe),
+            (Errno::PIPE, io::ErrorKind::BrokenPipe, io::ErrorKind::BrokenPipe),
+            (Errno::NOMEM, io::ErrorKind::OutOfMemory, io::ErrorKind::OutOfMemory),
+        ] {
+            assert_eq!((kind(error, PollFlags::IN), kind(error, PollFlags::OUT)), (reading, writing), "{error}");
+        }
     }
 }

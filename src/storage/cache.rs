@@ -7,9 +7,10 @@ use super::error::StorageError;
 use super::lines::{LineKey, Lines};
 use super::options::{CacheOptions, WriteMode};
 use super::overlay::Overlay;
-use super::parts;
 use super::stats::CacheStats;
-use crate::protocol::{Account, CallError, Delta, HostClient, Method, ProtocolError, ResultCode, SlotId, StorageMode};
+use crate::protocol::{
+    Account, CallError, Delta, HostClient, Method, ResultCode, SlotId, StorageMode, check_place, parts,
+};
 
 /// A [`HostClient`] with a cache of storage pages in front of it, for one execution.
 ///
@@ -82,6 +83,10 @@ impl<S: Read + Write> PageCache<S> {
         check(Method::StorageRead, "length", index, out.len(), &self.client)?;
         self.stats.reads += 1;
         self.stats.bytes_read += out.len() as u64;
+        if out.is_empty() {
+            self.stats.hits += 1;
+            return Ok(());
+        }
         let mut key = LineKey { slot: *slot, account: *account, mode, line: 0 };
         if mode != StorageMode::Default && !self.options.cache_latest || !self.lines.could_hold(index, out.len()) {
             return self.read_as_asked(key, index, out);
@@ -311,15 +316,6 @@ fn check<S>(
     length: usize,
     client: &HostClient<S>,
 ) -> Result<(), CallError> {
-    let limit = client.limits().slice;
-    let source = match u32::try_from(length) {
-        Ok(length) if length <= limit => {
-            if u64::from(index) + u64::from(length) <= 1 << 32 {
-                return Ok(());
-            }
-            ProtocolError::BeyondSlot { method, index, length }
-        }
-        _ => ProtocolError::TooLong { method, field, length: length as u64, limit: limit.into() },
-    };
-    Err(CallError::Refused { method, source })
+    let checked = check_place(method, field, index, length as u64, client.limits());
+    checked.map(drop).map_err(|source| CallError::Refused { method, source })
 }

@@ -1,7 +1,7 @@
 //! [`Overlay`]: which bytes of its own storage the execution has written, and what they are, byte by byte.
 
-use super::{Map, parts};
-use crate::protocol::{Delta, SlotId};
+use super::Map;
+use crate::protocol::{Delta, SlotId, parts};
 
 /// Deferred writes, in aligned pieces of 64 bytes.
 #[derive(Default)]

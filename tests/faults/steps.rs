@@ -64,7 +64,7 @@ fn of_a_client(scheme: &str, face: Face) -> &'static [Call] {
             ("fstat", 1),
             ("mmap", 2),
             ("pidfd_open", 1),
-            ("setsockopt", 3),
+            ("setsockopt", 4),
             ("sendto", 1),
             ("sendto", 9),
             ("recvfrom", 1),

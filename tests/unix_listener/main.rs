@@ -17,9 +17,10 @@ use std::thread;
 use std::time::Duration;
 
 use genvm_transport::{
-    AcceptError, BlockingStream, ConnectError, ConnectOptions, ListenError, ListenOptions, Listener, Peer, PeerPolicy,
-    connect, connect_async, listen,
+    AcceptError, Address, BlockingStream, ConnectError, ConnectOptions, ListenError, ListenOptions, Listener, Peer,
+    PeerPolicy, Transports, connect, connect_async, listen,
 };
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{directory, other_process, role, say, watchdog};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -166,6 +167,25 @@ fn only_our_own_file_is_removed() {
     drop(ours);
     serves(&*theirs);
     drop(theirs);
+    assert!(!path.exists());
+}
+
+/// Whoever finds the file finds a listener, and whoever starts next does not take it for stale.
+#[test]
+fn the_file_goes_before_the_listener() {
+    let _watchdog = watchdog("the_file_goes_before_the_listener");
+    let directory = directory();
+    let path = directory.path().join("s");
+    let listener = listening(&path);
+    let lock = fs::File::open(directory.path()).expect("the directory");
+    flock(&lock, FlockOperation::LockExclusive).expect("nobody else's");
+    thread::scope(|scope| {
+        scope.spawn(move || drop(listener));
+        // That it waits for the lock is nothing that could be waited for.
+        thread::sleep(Duration::from_millis(50));
+        UnixStream::connect(&path).expect("it listens as long as its file is there");
+        drop(lock);
+    });
     assert!(!path.exists());
 }
 
@@ -411,6 +431,20 @@ fn a_child_inherits_a_connection() {
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(ours.read(&mut byte).expect("an end"), 0, "closed with the stream");
+    }
+}
+
+/// No text says so, but a caller may.
+#[test]
+fn a_descriptor_below_zero_is_an_error() {
+    let (address, options) = (Address::Fd(-1), ConnectOptions::default());
+    let errors = [
+        Transports::builtin().connect(&address, &options).expect_err("no descriptor"),
+        runtime().block_on(Transports::builtin().connect_async(&address, &options)).expect_err("no descriptor"),
+    ];
+    for error in errors {
+        let ConnectError::Io { source, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(source.kind(), ErrorKind::InvalidInput, "{error}");
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::protocol::parts;
+
 /// A sparse byte array. Memory follows the pages written, not the highest index; a clone shares its pages until one
 /// side writes to them.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +28,7 @@ impl Slot {
     }
 
     fn read_pages(&self, index: u32, out: &mut [u8]) {
-        for (page, offset, range) in pieces(index, out.len()) {
+        for (page, offset, range) in parts(index, out.len(), PAGE) {
             let out = &mut out[range];
             let bytes = self.page(page).get(offset..).unwrap_or_default();
             let written = bytes.len().min(out.len());
@@ -37,7 +39,7 @@ impl Slot {
 
     /// Writes `data` from `index` on.
     pub(super) fn write(&mut self, index: u32, data: &[u8]) {
-        for (page, offset, range) in pieces(index, data.len()) {
+        for (page, offset, range) in parts(index, data.len(), PAGE) {
             let end = offset + range.len();
             let bytes = if page == 0 {
                 if self.head.len() < end {
@@ -57,20 +59,6 @@ impl Slot {
             _ => self.pages.get(&page).map_or(&[], |page| &page[..]),
         }
     }
-}
-
-/// Cuts `length` bytes from `index` on at page boundaries: page, offset in it, range of the `length` bytes.
-/// The caller has checked that they do not go beyond 2^32.
-fn pieces(index: u32, length: usize) -> impl Iterator<Item = (u32, usize, std::ops::Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = u64::from(index) + done as u64;
-        let offset = (at % PAGE as u64) as usize;
-        let piece = (length - done).min(PAGE - offset);
-        let range = done..done + piece;
-        done += piece;
-        (piece > 0).then_some(((at / PAGE as u64) as u32, offset, range))
-    })
 }
 
 const PAGE: usize = 4096;
