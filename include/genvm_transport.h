@@ -95,6 +95,26 @@ genvm_status genvm_connect(const char *address,
                            genvm_stream *stream);
 
 /**
+ * `genvm_connect` with other choices: `name=value`, separated by commas, such as `wait=adaptive,fallback=plain`. Null or empty is none.
+ * Whatever is not known is `GENVM_ARGUMENT`.
+ *
+ * | name | value | if it is not given |
+ * | --- | --- | --- |
+ * | `wait` | how this end waits: `park` sleeps at once, `adaptive` polls first, `spin` never sleeps | `park` for sockets, `adaptive` for shared memory |
+ * | `ring-kib` | KiB of the ring that this end writes into, a power of two | 128 |
+ * | `timeout-ms` | how long connecting may take | 5000 |
+ * | `fallback` | what becomes of `shm://` if the host has no shared memory: `fail`, or the `plain` socket | `fail` |
+ * | `users` | whose host is accepted: `any`, `same` as this process's user, or ids such as `1000+1001` | `any` |
+ * | `upgrades` | whether `unix://` asks for shared memory first, in a library built with `prefer-shm`: `yes` or `no` | `yes` |
+ *
+ * # Safety
+ * As for `genvm_connect`; `options` is null or a text that ends with a NUL.
+ */
+genvm_status genvm_connect_with(const char *address,
+                                const char *options,
+                                genvm_stream *stream);
+
+/**
  * Listens on `address` and stores the listener. It lets in processes of this process's user only. At `shm://`, and at `unix://` in a
  * library that knows shared memory, it serves plain clients and those that ask for shared memory: the connecting side has to speak first.
  *
@@ -103,6 +123,21 @@ genvm_status genvm_connect(const char *address,
  */
 genvm_status genvm_listen(const char *address,
                           genvm_listener *listener);
+
+/**
+ * `genvm_listen` with other choices, written as for `genvm_connect_with`:
+ *
+ * | name | value | if it is not given |
+ * | --- | --- | --- |
+ * | `wait`, `ring-kib` | as there, of every accepted stream | as there |
+ * | `users` | who may connect: `same` as this process's user, `any`, or ids such as `1000+1001` | `same` |
+ * | `mode` | permissions of the socket's file, octal; another user's client needs to write it | `0600` |
+ * | `upgrades` | whether `unix://` serves clients that ask for shared memory as well: `yes` or `no` | `yes` |
+ *
+ * # Safety
+ * As for `genvm_listen`; `options` is null or a text that ends with a NUL.
+ */
+genvm_status genvm_listen_with(const char *address, const char *options, genvm_listener *listener);
 
 /**
  * Waits for the next client and stores its stream. Several threads may wait. `GENVM_FAILED` is one client's misfortune: accept

@@ -53,12 +53,13 @@ class Blocking:
 def main():
     parser = host.options("A host for GenVM that serves shared memory.")
     parser.add_argument("--library", required=True, help="the C library of genvm-transport")
+    parser.add_argument("--options", default="", help="what the library is to choose, such as users=1000,mode=0666,wait=park")
     chosen = parser.parse_args()
     world = World(json.load(chosen.world) if chosen.world else {})
     # Before there are threads: all of them leave these two to `sigwait`.
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    listener = Library(chosen.library).listen(f"shm://{chosen.path}")
+    listener = Library(chosen.library).listen(f"shm://{chosen.path}", chosen.options)
 
     def accept():
         while (stream := listener.accept()) is not None:

@@ -28,7 +28,7 @@ class Library:
             raise ImportError(f"{path} has another interface than {ABI}")
         for name, *arguments in [
             ("connect", ctypes.c_char_p, pointer(handle)),
-            ("listen", ctypes.c_char_p, pointer(handle)),
+            ("listen_with", ctypes.c_char_p, ctypes.c_char_p, pointer(handle)),
             ("accept", handle, pointer(handle)),
             ("listener_close", handle),
             ("read", handle, ctypes.c_void_p, size, pointer(size)),
@@ -43,12 +43,13 @@ class Library:
     def connect(self, address):
         return Stream(self, self.opened("connect", address.encode()))
 
-    def listen(self, address):
-        return Listener(self, self.opened("listen", address.encode()))
+    def listen(self, address, options=""):
+        """`options` as the header says them, such as `users=1000,mode=0666`."""
+        return Listener(self, self.opened("listen_with", address.encode(), options.encode()))
 
-    def opened(self, name, source):
+    def opened(self, name, *source):
         handle = ctypes.c_uint64()
-        self.call(name, source, ctypes.byref(handle))
+        self.call(name, *source, ctypes.byref(handle))
         return handle.value
 
     def call(self, name, *arguments):

@@ -24,12 +24,12 @@
 
 mod guard;
 mod handles;
+mod options;
 
 use std::ffi::{CStr, c_char};
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-use crate::options::{ConnectOptions, ListenOptions};
 use guard::{Failure, guarded};
 use handles::{LISTENERS, STREAMS};
 
@@ -80,10 +80,34 @@ pub extern "C" fn genvm_abi_version() -> u32 {
 /// `address` is null or a text that ends with a NUL; `stream` is null or leads to a `genvm_stream`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn genvm_connect(address: *const c_char, stream: *mut genvm_stream) -> genvm_status {
+    // SAFETY: this function's own conditions; there are no options.
+    unsafe { genvm_connect_with(address, std::ptr::null(), stream) }
+}
+
+/// `genvm_connect` with other choices: `name=value`, separated by commas, such as `wait=adaptive,fallback=plain`. Null or empty is none.
+/// Whatever is not known is `GENVM_ARGUMENT`.
+///
+/// | name | value | if it is not given |
+/// | --- | --- | --- |
+/// | `wait` | how this end waits: `park` sleeps at once, `adaptive` polls first, `spin` never sleeps | `park` for sockets, `adaptive` for shared memory |
+/// | `ring-kib` | KiB of the ring that this end writes into, a power of two | 128 |
+/// | `timeout-ms` | how long connecting may take | 5000 |
+/// | `fallback` | what becomes of `shm://` if the host has no shared memory: `fail`, or the `plain` socket | `fail` |
+/// | `users` | whose host is accepted: `any`, `same` as this process's user, or ids such as `1000+1001` | `any` |
+/// | `upgrades` | whether `unix://` asks for shared memory first, in a library built with `prefer-shm`: `yes` or `no` | `yes` |
+///
+/// # Safety
+/// As for `genvm_connect`; `options` is null or a text that ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn genvm_connect_with(
+    address: *const c_char,
+    options: *const c_char,
+    stream: *mut genvm_stream,
+) -> genvm_status {
     guarded(|| {
         // SAFETY: this function's own conditions.
-        let (address, stream) = unsafe { (text(address)?, out(stream)?) };
-        let connected = crate::connection::connect(address, &ConnectOptions::default())?;
+        let (address, options, stream) = unsafe { (text(address)?, chosen(options)?, out(stream)?) };
+        let connected = crate::connection::connect(address, &options::to_connect(options)?)?;
         // SAFETY: `out` has checked it.
         unsafe { stream.write(STREAMS.add(connected)) };
         Ok(())
@@ -97,10 +121,31 @@ pub unsafe extern "C" fn genvm_connect(address: *const c_char, stream: *mut genv
 /// As for `genvm_connect`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn genvm_listen(address: *const c_char, listener: *mut genvm_listener) -> genvm_status {
+    // SAFETY: this function's own conditions; there are no options.
+    unsafe { genvm_listen_with(address, std::ptr::null(), listener) }
+}
+
+/// `genvm_listen` with other choices, written as for `genvm_connect_with`:
+///
+/// | name | value | if it is not given |
+/// | --- | --- | --- |
+/// | `wait`, `ring-kib` | as there, of every accepted stream | as there |
+/// | `users` | who may connect: `same` as this process's user, `any`, or ids such as `1000+1001` | `same` |
+/// | `mode` | permissions of the socket's file, octal; another user's client needs to write it | `0600` |
+/// | `upgrades` | whether `unix://` serves clients that ask for shared memory as well: `yes` or `no` | `yes` |
+///
+/// # Safety
+/// As for `genvm_listen`; `options` is null or a text that ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn genvm_listen_with(
+    address: *const c_char,
+    options: *const c_char,
+    listener: *mut genvm_listener,
+) -> genvm_status {
     guarded(|| {
         // SAFETY: this function's own conditions.
-        let (address, listener) = unsafe { (text(address)?, out(listener)?) };
-        let listening = crate::connection::listen(address, &ListenOptions::default())?;
+        let (address, options, listener) = unsafe { (text(address)?, chosen(options)?, out(listener)?) };
+        let listening = crate::connection::listen(address, &options::to_listen(options)?)?;
         // SAFETY: `out` has checked it.
         unsafe { listener.write(LISTENERS.add(listening)) };
         Ok(())
@@ -260,6 +305,15 @@ unsafe fn out<T>(pointer: *mut T) -> Result<*mut T, Failure> {
     if pointer.is_null() { Err(Failure::null()) } else { Ok(pointer) }
 }
 
+/// Options, of which null is none.
+///
+/// # Safety
+/// As for `text`.
+unsafe fn chosen<'a>(pointer: *const c_char) -> Result<&'a str, Failure> {
+    // SAFETY: this function's own conditions.
+    if pointer.is_null() { Ok("") } else { unsafe { text(pointer) } }
+}
+
 /// # Safety
 /// `pointer` is null or leads to a text that ends with a NUL and stays as it is while the result is in use.
 unsafe fn text<'a>(pointer: *const c_char) -> Result<&'a str, Failure> {
@@ -269,7 +323,7 @@ unsafe fn text<'a>(pointer: *const c_char) -> Result<&'a str, Failure> {
     // SAFETY: not null, and this function's own conditions.
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str()
-        .map_err(|error| Failure::new(genvm_status::GENVM_ARGUMENT, format!("the address is not UTF-8: {error}")))
+        .map_err(|error| Failure::new(genvm_status::GENVM_ARGUMENT, format!("a text is not UTF-8: {error}")))
 }
 
 fn timeout(milliseconds: u32) -> Option<Duration> {

@@ -9,6 +9,7 @@ mod support;
 
 use std::ffi::{CString, c_char};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::ptr::{null, null_mut};
@@ -190,6 +191,32 @@ fn bytes_go_both_ways_and_the_end_is_zero() {
     assert_eq!(write(client, b"anybody?"), (GENVM_CLOSED, 0));
     assert_eq!((genvm_close(client), genvm_listener_close(listener)), (GENVM_OK, GENVM_OK));
     assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 0, "the socket's file is gone");
+}
+
+#[test]
+fn options_are_taken_and_those_that_are_none_are_errors() {
+    let _watchdog = watchdog("options_are_taken_and_those_that_are_none_are_errors");
+    let directory = directory();
+    let path = directory.path().join("s");
+    let (address, mut listener, mut client) = (c(&format!("unix://{}", path.display())), 0, 0);
+    // SAFETY: all texts and numbers are alive.
+    let listen = |options: &str, listener: &mut u64| unsafe {
+        genvm_listen_with(address.as_ptr(), c(options).as_ptr(), &raw mut *listener)
+    };
+    assert_eq!(listen("mode=0666,colour=red", &mut listener), GENVM_ARGUMENT);
+    assert_eq!(last_error(200).0, "no option `colour`; known: wait, ring-kib, users, upgrades, mode");
+    assert!(!path.exists(), "nothing is left of it");
+    assert_eq!(listen("mode=0666,wait=adaptive,upgrades=no", &mut listener), GENVM_OK);
+    assert_eq!(std::fs::metadata(&path).expect("a socket").permissions().mode() & 0o777, 0o666);
+    // A host of somebody else is none for a client that says whose it has to be.
+    // SAFETY: all texts and numbers are alive.
+    let connect = |options: &str, client: &mut u64| unsafe {
+        genvm_connect_with(address.as_ptr(), c(options).as_ptr(), &raw mut *client)
+    };
+    let stranger = rustix::process::geteuid().as_raw() + 1;
+    assert_eq!(connect(&format!("upgrades=no,users={stranger}"), &mut client), GENVM_FAILED);
+    assert_eq!(connect("upgrades=no,users=same,wait=spin,timeout-ms=60000", &mut client), GENVM_OK);
+    assert_eq!((genvm_close(client), genvm_listener_close(listener)), (GENVM_OK, GENVM_OK));
 }
 
 #[test]

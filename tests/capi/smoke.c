@@ -45,8 +45,12 @@ int main(int argc, char **argv) {
     CHECK(genvm_connect("quic://x", &stream) == GENVM_ARGUMENT);
     CHECK(genvm_connect("unix:///\xff", &stream) == GENVM_ARGUMENT);
 
+    /* Options. */
+    CHECK(genvm_connect_with(argv[1], "wait=never", &stream) == GENVM_ARGUMENT);
+    CHECK(genvm_listen_with(NULL, "users=any,mode=0666", &listener) == GENVM_NULL);
+
     /* Bytes there and back. */
-    CHECK(genvm_connect(argv[1], &stream) == GENVM_OK);
+    CHECK(genvm_connect_with(argv[1], "wait=adaptive", &stream) == GENVM_OK);
     CHECK(genvm_set_read_timeout(stream, 60000) == GENVM_OK);
     CHECK(genvm_set_write_timeout(stream, 60000) == GENVM_OK);
     for (size_t i = 0; i < sizeof sent; i++)
