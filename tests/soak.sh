@@ -4,7 +4,7 @@
 #   tests/soak.sh DIR [COUNT] [FAULT…]
 #
 # Each row of figures is a process of its own, and is appended to DIR/faults.tsv when it ends; DIR/faults.md is made from that file.
-# So a run that is stopped loses one row, and the same command goes on where it was: what DIR has, of the same src/ and with as many
+# So a run that is stopped loses one row, and the same command goes on where it was: what DIR has, of the same src/ (but for the lab) and with as many
 # trials, is not run again. COUNT is `full` (the default), a part of it such as `full/10` (parts add up), or a number of trials for
 # everything. FAULT is a part of a row's name, such as `killed@shm` or `fuzz`. Takes some hours on an idle machine, and wants it idle: a
 # full run also fails where a fault took longer than allowed. The exit code says whether anything failed.
@@ -25,7 +25,7 @@ tests=$(cargo test --quiet --release --all-features --test faults --no-run --mes
     sed -n 's/.*"executable":"\([^"]*\/faults-[^"]*\)".*/\1/p')
 machine="$(uname -srm), $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
 commit=$(git rev-parse --short=12 HEAD)
-src=$(git rev-parse --short=12 HEAD:src)
+src=$(git ls-tree -r HEAD src | grep -v '\ssrc/\(lab\|bin\)/' | git hash-object --stdin | cut -c1-12) # the lab takes no part
 [ "$(cut -d' ' -f41 /proc/$$/stat)" != 2 ] || scheduled=', SCHED_RR' # what else runs on the machine has to wait
 git diff --quiet HEAD -- src tests fuzz Cargo.toml Cargo.lock || { commit+=+ src+=+; } # such rows are run again
 
@@ -137,7 +137,7 @@ awk -F'\t' -v OFS='\t' -v all="$scratch/all" '
         printf "%d rows, %d trials, %d failures. %d rows did not hold, %d have fewer trials than a full run, %d could not be run here, %d are still to be run.\n\n",
             n, trials, failures, bad, below, skipped, missing
         for (machine in machines) print "- on " machine
-        print "- made by `tests/soak.sh` from `faults.tsv`, which has every run, its command, and the tree of `src/` that was run\n"
+        print "- made by `tests/soak.sh` from `faults.tsv`, which has every run, its command, and a hash of what of `src/` was run\n"
         print "Times are in microseconds; what is measured and what is allowed says the head of each module of `tests/faults/`. A trial of `wakeups`,"
         print "`soak` and `fuzz` is a thousand calls or executions. Where parts were added up, a time is the greatest of any part. The load is that of"
         print "the machine when the row ended, the row itself included.\n"

@@ -73,6 +73,7 @@ impl Baseline {
                 None => unknown += 1,
             }
         }
+        ensure!(!ways.is_empty(), "nothing was compared: none of the {unknown} rows is in the baseline with bounds");
         Ok(Judged { ways, tolerance, unknown })
     }
 }
@@ -173,6 +174,9 @@ mod tests {
         then.0.retain(|row| row["transport"] == "uds");
         let judged = then.judge(&measured(5000), 0.1).expect("rows");
         assert_eq!((judged.ways.len(), judged.unknown), (1, 1));
+        then.0.retain(|row| row["transport"] == "shm-named");
+        let error = then.judge(&measured(5000), 0.1).err().expect("nothing to compare with").to_string();
+        assert!(error.contains("none of the 2 rows"), "{error}");
     }
 
     #[test]

@@ -280,6 +280,10 @@ fn command() -> Vec<String> {
 /// A sample of each trace, in a file: all workers load it in every round, and the whole of some takes them longer than measuring.
 fn traces(cells: &[Cell], file: Option<&Path>, directory: &Path) -> Result<HashMap<String, PathBuf>> {
     let given = file.map(Trace::from_file).transpose()?;
+    if let Some(Trace { name, .. }) = &given {
+        let wanted = |cell: &Cell| matches!(&cell.situation.workload, Workload::Trace(wanted) if wanted == name);
+        ensure!(cells.iter().any(wanted), "nothing plays the trace of --trace-file; add --workloads trace:{name}");
+    }
     let mut traces = HashMap::new();
     for cell in cells {
         if let Workload::Trace(name) = &cell.situation.workload
@@ -320,6 +324,14 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
         let ping = args.workloads.iter().any(|workload| matches!(workload, Workload::Ping(_)));
         ensure!(!ping || transport.is_ours(), "{transport} carries calls, no bytes: there is no ping over it");
     }
+    ensure!(
+        args.spin_us.is_empty() && args.yield_us.is_empty() || ways.iter().any(|way| way.spin_us.is_some()),
+        "no way that was asked for has a budget; --spin-us and --yield-us are for --waits adaptive"
+    );
+    ensure!(
+        args.ring_kib.is_empty() || ways.iter().any(|way| way.ring_kib.is_some()),
+        "no transport that was asked for has rings; --ring-kib is for --transports shm"
+    );
     let mut situations: Vec<Situation> = Vec::new();
     for workload in workloads {
         let in_flight: Vec<u32> = args.in_flight.iter().copied().filter(|n| *n == 1 || workload.pipelines()).collect();

@@ -1,7 +1,7 @@
 //! A [`Slice`]: a few milliseconds of calls on fresh connections, short enough for the machine to stay as it is meanwhile. What the
 //! machine was like, whoever asked for the slice measures before and after it.
 
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(super) struct Slice {
     /// made on several connections.
     pub(super) batch_calls: u64,
     pub(super) batch_ns: f64,
-    /// The same with all that is between calls: thinking, connecting. On several connections, the time that passed.
+    /// The same with all that is between calls: thinking, connecting. On several connections, the time that passed for so many calls.
     pub(super) wall_ns: f64,
     pub(super) executions: Vec<Executed>,
     /// Calls that were timed, one by one or as a batch.
@@ -91,20 +91,23 @@ pub(super) fn time(works: &mut [impl Work], rounds: u64) -> Result<f64> {
     Ok(took)
 }
 
-/// Longer: several connections, a thread each.
+/// Longer: several connections, a thread each. What they do in a second is counted over one window that all of them share: with more
+/// threads than cores each has its turn at another time, and rates over windows of their own would not add up.
 fn many(works: &mut [impl Work]) -> Result<Slice> {
-    let warm = Barrier::new(works.len());
+    let window = LONG.max(TURN * works.len() as u32);
+    let (warm, begun) = (Barrier::new(works.len()), OnceLock::new());
     let before = Usage::now();
     let parts: Vec<Result<_>> = thread::scope(|scope| {
         let threads: Vec<_> = works
             .iter_mut()
             .map(|work| {
-                let warm = &warm;
+                let (warm, begun) = (&warm, &begun);
                 scope.spawn(move || {
-                    let first = steps(work, None, LONG / 4, 1);
+                    let first = steps(work, None, WARM_UP, 1);
                     warm.wait(); // for those that failed as well
+                    let until = *begun.get_or_init(Instant::now) + window;
                     let mut latencies = Latencies::default();
-                    let timed = steps(work, Some(&mut latencies), LONG, 1)?;
+                    let timed = steps_until(work, &mut latencies, until)?;
                     Ok::<_, anyhow::Error>((first?, timed, latencies, work.beside()))
                 })
             })
@@ -114,18 +117,36 @@ fn many(works: &mut [impl Work]) -> Result<Slice> {
     let parts = parts.into_iter().collect::<Result<Vec<_>>>().context("on one of several connections")?;
     let usage = Usage::now().since(before);
     let mut slice = Slice { usage, clock_ns: clock_cost(), ..Slice::default() };
-    let (mut latencies, mut rate) = (Latencies::default(), 0.0);
+    let (mut latencies, mut in_time) = (Latencies::default(), 0);
     for (first, timed, part, beside) in &parts {
         latencies.add(part);
-        rate += timed.calls as f64 / nanos(timed.took);
+        in_time += timed.in_time;
         slice.warm_up += first.calls;
         slice.calls += timed.calls;
         slice.usage.cpu_ns -= beside.thinking.as_nanos() as i64;
         slice.executions.extend(&beside.executions);
     }
     (slice.latencies, slice.batch_calls, slice.batch_ns) = (latencies.buckets(), slice.calls, latencies.total());
-    slice.wall_ns = slice.batch_calls as f64 / rate;
+    slice.wall_ns = nanos(window) * slice.calls as f64 / in_time.max(1) as f64;
     Ok(slice)
+}
+
+struct TimedSteps {
+    calls: u64,
+    /// Those that ended before the time was over.
+    in_time: u64,
+}
+
+/// Steps until then, and at least one.
+fn steps_until(work: &mut impl Work, latencies: &mut Latencies, until: Instant) -> Result<TimedSteps> {
+    let (mut calls, mut in_time) = (0, 0);
+    loop {
+        calls += work.step(Some(latencies))?;
+        if Instant::now() >= until {
+            return Ok(TimedSteps { calls, in_time });
+        }
+        in_time = calls;
+    }
 }
 
 struct Steps {
@@ -161,6 +182,56 @@ const WARM_UP: Duration = Duration::from_micros(500);
 const SHORT: Duration = Duration::from_micros(2500);
 /// Calls that a median is worth taking of.
 const ENOUGH: u64 = 30;
-/// With several connections: a few turns of the scheduler for each.
+/// With several connections: long enough for each to have its turn, though it be on one core with all others.
 const LONG: Duration = Duration::from_millis(100);
+const TURN: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::ConnectOptions;
+    use crate::lab::line::Line;
+    use crate::lab::matrix::Transport;
+    use crate::lab::process::thread_time;
+
+    /// Steps that take a millisecond of a core, whoever else wants it.
+    struct Busy(Line);
+
+    impl Work for Busy {
+        fn open(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
+            self.0.call(latencies, |_| {
+                let begun = thread_time();
+                while thread_time() - begun < STEP {}
+                Ok(())
+            })
+        }
+
+        fn close(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn line(&mut self) -> &mut Line {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn more_threads_than_cores_do_not_do_more_than_the_cores_can() {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let line = Line::new(Transport::Uds, String::new(), ConnectOptions::default(), Duration::ZERO, 0);
+        let mut works: Vec<_> = (0..8 * cores).map(|_| Busy(line.clone())).collect();
+        let slice = run(&mut works).expect("a slice");
+        let busy = slice.batch_calls as f64 * nanos(STEP) / slice.wall_ns;
+        // What was half done when the window began is in it as a whole.
+        assert!(busy > 0.0 && busy < cores as f64 * 1.2, "{busy} of {cores} cores");
+    }
+
+    const STEP: Duration = Duration::from_millis(1);
+}

@@ -148,9 +148,11 @@ fn confidence(
         }
         because.push(reason.to_owned());
     };
-    // A choice whose gain is that near to what counts would tip with the model's usual error.
-    let others = choices.iter().filter(|other| other.choice != recommended);
-    if others.clone().any(|other| (other.saves - saved - share).abs() < share * NEAR) {
+    // A choice whose gain is that near to what counts would tip with the model's usual error: a further one that would nearly be worth
+    // making, or a cheaper one beyond which it is barely worth going.
+    let at = choices.iter().position(|known| known.choice == recommended).unwrap_or(0);
+    let gain = |(place, other): (usize, &Judged)| if place < at { saved - other.saves } else { other.saves - saved };
+    if choices.iter().enumerate().any(|other| (gain(other) - share).abs() < share * NEAR) {
         lower(Confidence::Fair, "another choice is nearly as good");
     }
     if profile.executions < MANY {
@@ -278,7 +280,41 @@ const MANY: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use super::steps;
+    use super::*;
+
+    #[test]
+    fn what_tips_with_the_usual_error_is_no_good_advice() {
+        let profile = Profile {
+            name: String::new(),
+            executions: MANY,
+            loads: Vec::new(),
+            cached: Some(Vec::new()),
+            batched: None,
+            own_ns: None,
+            think_us: 0.0,
+            seen: None,
+        };
+        let sure = |saves: [f64; 3], recommended: usize| {
+            let choices = [TODAY, OTHERS[0], OTHERS[1]].into_iter().zip(saves).map(|(choice, saves)| Judged {
+                choice,
+                name: choice.name(),
+                waiting_ns: 0.0,
+                cpu_ns: 0.0,
+                execution_ns: 0.0,
+                saves,
+                calls: None,
+                think_us: None,
+                parallel: None,
+            });
+            let choices: Vec<_> = choices.collect();
+            confidence(&profile, &choices, (choices[recommended].choice, saves[recommended]), 0.05).0
+        };
+        assert_eq!(sure([0.0, 0.5, 0.6], 2), Confidence::Good);
+        assert_eq!(sure([0.0, 0.5, 0.51], 1), Confidence::Good);
+        // A further step that is nearly worth it, and one that barely was.
+        assert_eq!(sure([0.0, 0.5, 0.545], 1), Confidence::Fair);
+        assert_eq!(sure([0.0, 0.5, 0.555], 2), Confidence::Fair);
+    }
 
     #[test]
     fn steps_fall_from_the_highest_to_the_lowest() {
