@@ -9,11 +9,12 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use genvm_transport::ConnectError;
 use genvm_transport::protocol::{
-    Account, Environment, Execution, HostState, Limits, Protocol, Request, Revision, SlotId, StorageMode,
-    serve_blocking,
+    Account, Environment, Execution, HostClient, HostState, Limits, Protocol, Request, ResultCode, Revision, SlotId,
+    StorageMode, serve_blocking,
 };
+use genvm_transport::storage::{CacheOptions, PageCache, PageSize, WriteMode};
+use genvm_transport::{BlockingStream, ConnectError, ConnectOptions, ListenOptions, Listener, WaitStrategy};
 
 #[test]
 fn links_lead_somewhere() {
@@ -160,7 +161,7 @@ fn snippets_do_what_they_say() {
             }
         }
     }
-    assert!(blocks >= 4, "only {blocks} blocks were found");
+    assert!(blocks >= 7, "only {blocks} blocks were found");
 
     let directory = tempfile::tempdir().expect("a directory");
     let address = format!("unix://{}/host.sock", directory.path().display());
@@ -168,18 +169,31 @@ fn snippets_do_what_they_say() {
         let address = address.clone();
         move || host(&address)
     });
-    let mut sock = loop {
-        match genvm(&address) {
-            Ok(sock) => break sock,
-            Err(ConnectError::Io { .. }) => std::thread::yield_now(), // it does not listen yet
-            Err(error) => panic!("{error}"),
-        }
-    };
+    let mut sock = when_it_listens(|| genvm(&address));
     // A balance: id, account, then status and 32 bytes.
     sock.write_all(&[12]).and_then(|()| sock.write_all(&[9; 20])).expect("written");
     let mut answer = [1; 33];
     sock.read_exact(&mut answer).expect("answered");
     assert_eq!(answer, [0; 33]);
+
+    let address = format!("unix://{}/awake.sock", directory.path().display());
+    std::thread::spawn({
+        let address = address.clone();
+        move || awake_host(&address)
+    });
+    let stream = when_it_listens(|| awake(&address));
+    assert_eq!(cached(stream).expect("an execution"), 1);
+}
+
+/// Connects as soon as somebody listens.
+fn when_it_listens<T>(connect: impl Fn() -> Result<T, ConnectError>) -> T {
+    loop {
+        match connect() {
+            Ok(stream) => return stream,
+            Err(ConnectError::Io { .. }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// A line without what is round it.
@@ -206,10 +220,42 @@ impl MyHandler {
 
 fn host(address: &str) -> Result<Infallible, Box<dyn Error + Send + Sync>> {
     let listener = genvm_transport::listen(address, &Default::default())?;
+    serve(&*listener)
+}
+
+fn serve(listener: &dyn Listener) -> Result<Infallible, Box<dyn Error + Send + Sync>> {
     loop {
-        let mut stream = listener.accept()?;
+        let mut stream = match listener.accept() {
+            Err(error) if !error.is_fatal() => continue,
+            accepted => accepted?,
+        };
         std::thread::spawn(move || serve_blocking(&mut stream, &mut MyHandler::new(), &Protocol::ONE));
     }
+}
+
+fn awake_host(address: &str) -> Result<Infallible, Box<dyn Error + Send + Sync>> {
+    let options = ListenOptions::default().with_wait(WaitStrategy::ADAPTIVE);
+    let listener = genvm_transport::listen(address, &options)?;
+    serve(&*listener)
+}
+
+fn awake(address: &str) -> Result<Box<dyn BlockingStream>, ConnectError> {
+    let options = ConnectOptions::default().with_wait(WaitStrategy::ADAPTIVE);
+    let stream = genvm_transport::connect(address, &options)?;
+    Ok(stream)
+}
+
+/// How many calls the cache has saved.
+fn cached(stream: Box<dyn BlockingStream>) -> Result<u64, Box<dyn Error>> {
+    let (contract, slot, mut value) = (Environment::default().account, SlotId([2; 32]), [1; 32]);
+    let pages = CacheOptions::default().with_page_size(PageSize::new(256).expect("a power of two"));
+    let mut storage = PageCache::new(HostClient::new(stream), contract, pages.with_writes(WriteMode::Deferred));
+    storage.storage_read(StorageMode::Default, &contract, &slot, 0, &mut value)?;
+    storage.storage_read(StorageMode::Default, &contract, &slot, 32, &mut value)?;
+    storage.storage_write(&slot, 32, &value)?;
+    storage.finish(ResultCode::Return, b"")?;
+    assert_eq!(value, [0; 32]);
+    Ok(storage.stats().calls_saved())
 }
 
 /// What the pages put into a `Cargo.toml` can be there.

@@ -90,7 +90,6 @@ macro_rules! conformance_tests {
             many_connections_and_both_faces
             close_wakes_everybody_who_accepts
             a_dropped_accept_loses_no_connection
-            reader_and_writer_are_two_tasks_from_the_start
         }
     };
     (tests $group:ident $faces:tt $($test:ident)*) => {$(

@@ -100,28 +100,6 @@ pub fn a_dropped_accept_loses_no_connection(subject: &Subject, _: [Face; 0]) {
     });
 }
 
-/// Both may wait for what the listener has yet to learn of its client.
-pub fn reader_and_writer_are_two_tasks_from_the_start(subject: &Subject, _: [Face; 0]) {
-    let pattern = Pattern::seeded();
-    let (connect, listen) = patient();
-    let listener = subject.listen(&listen);
-    for face in [Face::Blocking, Face::Async].repeat(10) {
-        thread::scope(|scope| {
-            let client = scope.spawn(|| subject.connect(face, listener.address(), &connect));
-            let stream = runtime().block_on(listener.accept_async()).expect("accept");
-            let (mut reading, mut writing) = tokio::io::split(stream);
-            let reader = runtime().spawn(async move { reading.read_u8().await.expect("read") });
-            let writer = runtime().spawn(async move {
-                writing.write_all(&pattern.bytes(0, 2000)).await.expect("write");
-                writing.flush().await.expect("flush");
-            });
-            client.join().expect("no panic").receive(&pattern, 0, 2000, 2000);
-            assert_eq!(runtime().block_on(reader).expect("no panic"), b'!');
-            runtime().block_on(writer).expect("no panic");
-        });
-    }
-}
-
 const ACCEPTERS: usize = 4;
 const CLIENTS: usize = 4;
 const CONNECTIONS: usize = 10;
