@@ -33,8 +33,8 @@ use std::path::Path;
 use metrics::{counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{HostClient, Method, Revision, Status};
 use crate::peer::TransportKind;
+use crate::protocol::{HostClient, Method, Revision, Status};
 use crate::transport::BlockingStream;
 
 /// What a client has done from its making to now. Times in nanoseconds.

@@ -175,6 +175,62 @@ fn a_verdict_of_the_follow_up_turns_with_the_data() {
     assert!(line.contains("**not supported**") && page.contains("**slower**"), "{line}");
 }
 
+#[test]
+fn a_contract_that_was_written_for_the_set_is_told_apart() {
+    let copy = Copy::new();
+    edit(&copy.path("savings.csv"), |text| text.replace("trace:storage", "trace:treemap_1k"));
+    assert_eq!(copy.report(&[]).0, Some(0));
+    let page = fs::read_to_string(copy.follow_up()).expect("a page");
+    assert!(page.contains("\n| treemap_1k † |") && page.contains("\n| erc20 |"), "{page}");
+    for counts in
+        ["faster in 2 of 2, slower in 0; without treemap_1k faster in 1 of 1", "; without treemap_1k, of 1: 0 at"]
+    {
+        assert!(page.contains(counts), "{counts}: {page}");
+    }
+}
+
+/// What shared memory saves where the ends of the socket are adaptive already is said of calls: without connecting.
+#[test]
+fn what_is_left_for_shared_memory_is_without_connecting() {
+    let copy = Copy::new();
+    let think = fs::read_to_string(copy.path("think.csv")).expect("a table");
+    let names: Vec<_> = think.lines().next().expect("a header").split(',').collect();
+    let row = |transport: &'static str, p50: &'static str| {
+        let cell = |name: &&str| match *name {
+            "transport" => transport,
+            "wait" => "adaptive",
+            "host" => "thread",
+            "workload" => "connect",
+            "placement" => "split",
+            "distance" => "near",
+            "in_flight" | "connections" | "slices" => "1",
+            "think_us" | "moved" | "errors" => "0",
+            "p50_ns" => p50,
+            _ => "",
+        };
+        names.iter().map(cell).collect::<Vec<_>>().join(",")
+    };
+    let connect = [&names.join(","), &row("uds", "100000"), &row("shm", "200000")].map(String::as_str).join("\n");
+    fs::write(copy.path("connect.csv"), connect).expect("written");
+    assert_eq!(copy.report(&[]).0, Some(0));
+    let page = fs::read_to_string(copy.follow_up()).expect("a page");
+    let line = page.lines().find(|line| line.starts_with("| erc20, both cached by 256 |")).expect("its line");
+    let saved = number(line.split('|').nth(3).expect("a cell").trim());
+
+    let cached = |transport: &str| {
+        let rows = rows(&copy.path("savings.csv")).into_iter();
+        let mut rows = rows.filter(|row| {
+            (&row["transport"][..], &row["wait"][..], &row["cache"][..], &row["workload"][..])
+                == (transport, "adaptive", "256", "trace:erc20")
+        });
+        let row = rows.next().expect("a row");
+        ["execution_ns", "execution_calls"].map(|name| row[name].parse::<f64>().expect(name))
+    };
+    let ([socket, calls], [shm, _]) = (cached("uds"), cached("shm"));
+    let expected = (socket - 100e3 - (shm - 200e3)) / calls;
+    assert!((saved / expected - 1.0).abs() < 0.05, "{saved} for {expected} in {line}");
+}
+
 /// Every number of the headline's table stands in the row that its line names.
 #[test]
 fn a_number_is_in_the_row_that_is_named_behind_it() {
@@ -188,12 +244,13 @@ fn a_number_is_in_the_row_that_is_named_behind_it() {
     let mut seen = 0;
     for line in lines.by_ref() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let row = &data[cells[7].parse::<usize>().expect("one row")];
+        let row = &data[cells[8].parse::<usize>().expect("one row")];
         let transport = if row["transport"] == "shm" { "shared memory" } else { "Unix socket" };
         assert!(cells[0].starts_with(transport), "{line}");
         let value = |name: &str| row[name].parse::<f64>().expect(name);
         let cpu = value("client_cpu_ns") + value("host_cpu_ns");
-        let printed = [cells[1], cells[2], cells[3], cells[4], cells[5], cells[6]].map(number);
+        assert_eq!(cells[5], format!("{:.1} %", value("steal") * 100.0), "{line}");
+        let printed = [cells[1], cells[2], cells[3], cells[4], cells[6], cells[7]].map(number);
         let recorded =
             [value("p50_ns"), value("p99_ns"), value("p999_ns"), cpu, value("ratio_floor"), value("ratio_uds")];
         for (printed, recorded) in printed.iter().zip(recorded) {

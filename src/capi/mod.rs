@@ -322,8 +322,7 @@ unsafe fn text<'a>(pointer: *const c_char) -> Result<&'a str, Failure> {
     }
     // SAFETY: not null, and this function's own conditions.
     let text = unsafe { CStr::from_ptr(pointer) };
-    text.to_str()
-        .map_err(|error| Failure::new(genvm_status::GENVM_ARGUMENT, format!("a text is not UTF-8: {error}")))
+    text.to_str().map_err(|error| Failure::new(genvm_status::GENVM_ARGUMENT, format!("a text is not UTF-8: {error}")))
 }
 
 fn timeout(milliseconds: u32) -> Option<Duration> {

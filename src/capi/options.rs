@@ -43,11 +43,8 @@ pub(super) fn to_listen(text: &str) -> Result<ListenOptions, Failure> {
 fn of_stream(options: &mut StreamOptions, name: &str, value: &str, others: &str) -> Result<(), Failure> {
     match name {
         "wait" => {
-            let known = [
-                ("park", WaitStrategy::Park),
-                ("adaptive", WaitStrategy::ADAPTIVE),
-                ("spin", WaitStrategy::Spin),
-            ];
+            let known =
+                [("park", WaitStrategy::Park), ("adaptive", WaitStrategy::ADAPTIVE), ("spin", WaitStrategy::Spin)];
             options.wait = Some(one_of(name, value, &known)?);
         }
         "ring-kib" => {
@@ -106,10 +103,9 @@ mod tests {
 
     #[test]
     fn every_choice_is_taken() {
-        let connect = to_connect(
-            "wait=adaptive, ring-kib=256 ,users=0+1000,upgrades=no,timeout-ms=250,fallback=plain,",
-        )
-        .expect("options");
+        let connect =
+            to_connect("wait=adaptive, ring-kib=256 ,users=0+1000,upgrades=no,timeout-ms=250,fallback=plain,")
+                .expect("options");
         assert_eq!(connect.stream.wait, Some(WaitStrategy::ADAPTIVE));
         assert_eq!(connect.stream.ring_capacity.bytes(), 256 << 10);
         assert_eq!(connect.allowed_peers, PeerPolicy::Users(vec![0, 1000]));
@@ -128,7 +124,10 @@ mod tests {
             ("wait", "option `wait`: expected name=value"),
             ("wait=never", "option wait: `never` is not park or adaptive or spin"),
             ("ring-kib=100", "option ring-kib: `100` is not a power of two from 4 to 1048576"),
-            ("ring-kib=18446744073709551615", "option ring-kib: `18446744073709551615` is not a power of two from 4 to 1048576"),
+            (
+                "ring-kib=18446744073709551615",
+                "option ring-kib: `18446744073709551615` is not a power of two from 4 to 1048576",
+            ),
             ("users=", "option users: `` is not same, any, or user ids such as 1000+1001"),
             ("timeout-ms=-1", "option timeout-ms: `-1` is not a number"),
             ("mode=0660", "no option `mode`; known: wait, ring-kib, users, upgrades, timeout-ms, fallback"),

@@ -20,8 +20,9 @@ use super::process::Ticks;
 use super::report;
 use super::show::say;
 
-/// Half an hour on a machine that does nothing else. A part is run again, twice at most, if the hypervisor gave a tenth of its
-/// time or more to somebody else; the try that lost least is kept, and commands.txt says what the others lost.
+/// Half an hour on a machine that does nothing else, up to an hour and a half where parts are repeated. A part is run again, twice at
+/// most, if the hypervisor gave more than a tenth of its time to somebody else; the try that lost least is kept, and commands.txt says
+/// what the others lost.
 #[derive(Debug, Args)]
 pub(super) struct RecordArgs {
     /// A directory to be made; nothing is ever overwritten [default: results/DATE-MACHINE]
@@ -233,7 +234,7 @@ struct Tried {
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 struct Percent(f64);
 
-/// The share of a part's time from which on it is tried again. Some percent are stolen on a busy cloud all the time.
+/// The share of a part's time above which it is tried again. Some percent are stolen on a busy cloud all the time.
 const MUCH: Percent = Percent(10.0);
 const TRIES: usize = 3;
 

@@ -6,19 +6,19 @@ use super::pick::{Picked, most_met};
 use super::read::{Record, Row};
 use super::words;
 
-/// The first sentence: a hot call over shared memory, over the polled and over the sleeping Unix socket.
+/// The first sentence: a hot call over shared memory, over the adaptive and over the sleeping Unix socket.
 pub(super) fn headline(record: &Record) -> Option<Line> {
     let picked = hot(record)?;
     let row = |transport, wait| measured(&picked, transport, wait, HOT);
-    let (shm, polled, today) = (row("shm", "adaptive")?, row("uds", "adaptive")?, row("uds", "park")?);
+    let (shm, socket, today) = (row("shm", "adaptive")?, row("uds", "adaptive")?, row("uds", "park")?);
     let intervals = if shm.p50_low_ns.is_some() { " with 95 % intervals" } else { "" };
     Some(line![
         strong("A hot read of 32 bytes"),
         " and its answer, between two processes, take ",
         words::p50_interval(shm),
         " over shared memory and ",
-        words::p50_interval(polled),
-        " over the Unix socket while both ends poll, and ",
+        words::p50_interval(socket),
+        " over the Unix socket with adaptive ends, which poll here, and ",
         words::p50_interval(today),
         " over the Unix socket when they sleep, as today",
         format!(" ({}, a core each; medians{}).", words::distance(picked.distance), intervals),
@@ -35,6 +35,7 @@ pub(super) fn hot(record: &Record) -> Option<Picked<'_>> {
 pub(super) fn claims(record: &Record) -> Vec<Line> {
     [
         ratios(record),
+        stolen(record),
         copying(record),
         execution(record),
         cache(record),
@@ -50,12 +51,12 @@ pub(super) fn claims(record: &Record) -> Vec<Line> {
 
 fn ratios(record: &Record) -> Option<Line> {
     let picked = hot(record)?;
-    let (shm, polled) = (measured(&picked, "shm", "adaptive", HOT)?, measured(&picked, "uds", "adaptive", HOT)?);
+    let (shm, socket) = (measured(&picked, "shm", "adaptive", HOT)?, measured(&picked, "uds", "adaptive", HOT)?);
     Some(line![
         strong("Polling and carrying."),
-        " In the same rounds the polled Unix socket takes ",
-        words::to_uds(polled),
-        " and shared memory ",
+        " In the same rounds the adaptive Unix socket takes ",
+        words::to_uds(socket),
+        " and adaptive shared memory ",
         words::to_uds(shm),
         " the time of the sleeping Unix socket; shared memory is at ",
         words::to_floor(shm),
@@ -63,10 +64,24 @@ fn ratios(record: &Record) -> Option<Line> {
     ])
 }
 
+fn stolen(record: &Record) -> Option<Line> {
+    let picked = hot(record)?;
+    let (socket, today) = (measured(&picked, "uds", "adaptive", HOT)?, measured(&picked, "uds", "park", HOT)?);
+    today.steal.zip(socket.steal)?;
+    Some(line![
+        strong("Stolen"),
+        " is what the hypervisor gave of the machine's time to others: ",
+        words::stolen(today),
+        " while the ends of the Unix socket slept, ",
+        words::stolen(socket),
+        " while they were adaptive. The more it is, the more of p99 and p99.9 is the hypervisor's.",
+    ])
+}
+
 fn copying(record: &Record) -> Option<Line> {
     let workload = "read:65536";
     let picked = most_met(record, "bulk", |row| row.workload == workload)?;
-    let (shm, polled) =
+    let (shm, socket) =
         (measured(&picked, "shm", "adaptive", workload)?, measured(&picked, "uds", "adaptive", workload)?);
     Some(line![
         strong("64 KiB at once"),
@@ -75,8 +90,8 @@ fn copying(record: &Record) -> Option<Line> {
         " over shared memory, ",
         words::to_copy_floor(shm),
         " the floor of copying as much, and ",
-        words::p50(polled),
-        " over the polled Unix socket.",
+        words::p50(socket),
+        " over the Unix socket, both adaptive.",
     ])
 }
 
@@ -84,7 +99,7 @@ fn execution(record: &Record) -> Option<Line> {
     let workload = "trace:erc20";
     let picked = most_met(record, "alternatives", |row| row.workload == workload)?;
     let way = |transport, wait| measured(&picked, transport, wait, workload);
-    let (shm, polled, today) = (way("shm", "adaptive")?, way("uds", "adaptive")?, way("uds", "park")?);
+    let (shm, socket, today) = (way("shm", "adaptive")?, way("uds", "adaptive")?, way("uds", "park")?);
     Some(line![
         strong("A recorded execution"),
         " of ",
@@ -92,10 +107,10 @@ fn execution(record: &Record) -> Option<Line> {
         " takes ",
         words::whole(today),
         " today, ",
-        words::whole(polled),
-        " over the polled Unix socket and ",
+        words::whole(socket),
+        " over the Unix socket and ",
         words::whole(shm),
-        " over shared memory, connecting included and without any time for computing.",
+        " over shared memory with adaptive ends, connecting included and without any time for computing.",
     ])
 }
 
@@ -106,7 +121,7 @@ fn cache(record: &Record) -> Option<Line> {
         let found = picked.one(|row| row.transport == transport && row.wait == wait && row.cache == Some(256));
         found.filter(|row| !row.is_empty())
     };
-    let (shm, polled, today) = (way("shm", "adaptive")?, way("uds", "adaptive")?, way("uds", "park")?);
+    let (shm, socket, today) = (way("shm", "adaptive")?, way("uds", "adaptive")?, way("uds", "park")?);
     let all = measured(&picked, "uds", "park", workload).filter(|row| row.execution_calls.is_some())?;
     Some(line![
         strong("Fewer calls."),
@@ -119,10 +134,10 @@ fn cache(record: &Record) -> Option<Line> {
         " over the sleeping Unix socket instead of ",
         words::whole(all),
         ", ",
-        words::whole(polled),
-        " over the polled one, ",
+        words::whole(socket),
+        " over the adaptive one, ",
         words::whole(shm),
-        " over shared memory.",
+        " over adaptive shared memory.",
     ])
 }
 
@@ -149,13 +164,13 @@ fn asleep(record: &Record) -> Option<Line> {
 fn one_core(record: &Record) -> Option<Line> {
     let picked = most_met(record, "same", |row| row.workload == HOT)?;
     let way = |transport, wait| measured(&picked, transport, wait, HOT);
-    let (shm, polled, today) = (way("shm", "adaptive")?, way("uds", "adaptive")?, way("uds", "park")?);
+    let (shm, socket, today) = (way("shm", "adaptive")?, way("uds", "adaptive")?, way("uds", "park")?);
     Some(line![
         strong("One core for both ends:"),
         " ",
         words::p50(shm),
         " over adaptive shared memory, ",
-        words::p50(polled),
+        words::p50(socket),
         " over the adaptive Unix socket, ",
         words::p50(today),
         " over the sleeping one.",

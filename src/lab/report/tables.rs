@@ -241,6 +241,7 @@ pub(super) fn ways(rows: &[&Row]) -> Table {
         ("p99", words::p99),
         ("p99.9", words::p999),
         ("CPU", words::cpu),
+        ("stolen", words::stolen),
         ("× floor (95 %)", words::to_floor),
         ("× today (95 %)", words::to_uds),
     ];

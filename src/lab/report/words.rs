@@ -121,6 +121,11 @@ pub(super) fn cpu(row: &Row) -> Value {
     time(row, row.cpu_ns(), "client_cpu_ns + host_cpu_ns")
 }
 
+/// What the hypervisor gave to others of the machine's time while the row was measured.
+pub(super) fn stolen(row: &Row) -> Value {
+    number(row, row.steal.map(|share| format!("{:.1} %", share * 100.0)), "steal")
+}
+
 pub(super) fn rate(row: &Row) -> Value {
     number(row, row.calls_per_s.map(|rate| format!("{}/s", count(rate))), "calls_per_s")
 }

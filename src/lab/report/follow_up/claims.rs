@@ -2,7 +2,8 @@
 //! decides it, the numbers that it is decided by, and what comes out.
 
 use super::compare::{self, MARGIN, Order, joined};
-use super::{PAGE, Terms, between, percent, starts};
+use super::sufficient::sufficient;
+use super::{MARKS, PAGE, Terms, WRITTEN, between, contract, is_public, percent};
 use crate::lab::report::page::{Block, Line, Piece, Table, Value, line};
 use crate::lab::report::pick::{Picked, most_met};
 use crate::lab::report::read::{Record, Row};
@@ -67,60 +68,6 @@ impl Claim {
 /// In the order of ADR-003.
 pub(super) fn all(record: &Record, terms: &Terms) -> Vec<Claim> {
     vec![sufficient(record, terms), shared_memory(record), storage(record), bottleneck(record)]
-}
-
-/// “Sufficient performance for current requirements”.
-fn sufficient(record: &Record, terms: &Terms) -> Claim {
-    let rule = format!(
-        "ADR-003 names no requirement. Here one is put: an execution waits for its host for less than {share} of its time. It is {fixed} \
-         without its calls, S for the interpreter of its contract, and the replayed calls over today's sleeping socket, connecting \
-         included. Supported where no recorded execution waits longer; in part where that is so for some S.",
-        share = percent(terms.share),
-        fixed = words::exactly(terms.fixed_ns),
-    );
-    let today = todays(record);
-    let header = ["execution", "calls", "in calls"].map(str::to_owned).into_iter();
-    let header = header.chain(terms.starts_ns.iter().map(|ns| format!("share, {}", starts(*ns)))).collect();
-    let share = |row: &Row, start: f64| {
-        let ns = row.execution_ns.unwrap_or_default();
-        ns / (terms.fixed_ns + start + ns)
-    };
-    let mut rows = Vec::new();
-    for row in &today {
-        let mut cells = vec![Value::word(trace(row)), calls(row), words::whole(row)];
-        cells.extend(terms.starts_ns.iter().map(|start| {
-            let share = share(row, *start);
-            let text = percent(share);
-            Value::word(if share >= terms.share { format!("**{text}**") } else { text })
-        }));
-        rows.push(cells);
-    }
-    let above = |start: f64| today.iter().filter(|row| share(row, start) >= terms.share).count();
-    let counts: Vec<_> = terms.starts_ns.iter().map(|start| above(*start)).collect();
-    let each = counts.iter().zip(terms.starts_ns).map(|(above, start)| format!("{above} at {}", starts(start)));
-    let because = format!(
-        "Of {} recorded contracts, those that wait {} or longer: {}",
-        today.len(),
-        percent(terms.share),
-        each.collect::<Vec<_>>().join(", ")
-    );
-    let below = counts.iter().filter(|above| **above == 0).count();
-    let verdict = if today.is_empty() { Verdict::NotMeasured } else { Verdict::of(below, counts.len()) };
-    // Not even with the longest start do all wait less, but many do: neither yes nor no.
-    let some = counts.iter().any(|above| *above < today.len());
-    let verdict = if verdict == Verdict::NotSupported && some { Verdict::InPart } else { verdict };
-    let about = words_and_code(
-        "Printed bold: as long, or longer. What was not measured is S; where it is not known, this claim is not decided.",
-    );
-    claim(
-        "sufficient",
-        "Sufficient performance for current requirements",
-        rule,
-        verdict,
-        Value::word(because),
-        table(header, rows, about),
-        "savings",
-    )
 }
 
 /// “Shared memory may be faster for high-frequency operations”.
@@ -191,13 +138,13 @@ fn shared_memory(record: &Record) -> Claim {
 /// “Having storage on GenVM side would yield better hot storage optimizations”.
 fn storage(record: &Record) -> Claim {
     let rule = format!(
-        "Over today's sleeping socket, a replayed execution with a cache of {PAGE}-byte pages on GenVM's side against one without. Times of \
+        "Over today's sleeping socket, a replayed execution with a cache of {PAGE}-byte pages on GenVM's side, writes kept for the end, against one without. Times of \
          executions have no recorded interval: less than {} apart counts as alike. Supported if it is faster in all, in part if in some.",
         percent(MARGIN)
     );
     let savings = most_met(record, "savings", |_| true);
-    let (mut rows, mut holds, mut all, mut fewer) = (Vec::new(), 0, 0, 0);
-    let mut most: Option<(f64, Value)> = None;
+    let mut rows = Vec::new();
+    let (mut every, mut public) = (Saved::default(), Saved::default());
     for today in todays(record) {
         let find = |transport: &str, wait: &str, cache: Option<u32>| {
             let same = |row: &Row| {
@@ -209,41 +156,41 @@ fn storage(record: &Record) -> Claim {
         let pair = |one: Option<&Row>, other: Option<&Row>| {
             one.zip(other).map_or_else(|| Value::word(words::DASH), |(one, other)| compare::executions(one, other))
         };
-        let (cached, polled) = (find("uds", "park", Some(PAGE)), find("uds", "adaptive", Some(PAGE)));
+        let (cached, adaptive) = (find("uds", "park", Some(PAGE)), find("uds", "adaptive", Some(PAGE)));
         let (shm, both) = (find("shm", "adaptive", None), find("shm", "adaptive", Some(PAGE)));
         let saved = cached.map_or_else(
             || Value::word(words::DASH),
             |cached| joined(format!("{} for {}", calls(cached).text, calls(today).text), [calls(cached), calls(today)]),
         );
         rows.push(vec![
-            Value::word(trace(today)),
+            Value::word(contract(today)),
             saved,
             pair(cached, Some(today)),
-            pair(polled, shm),
-            pair(both, polled),
+            pair(adaptive, shm),
+            pair(both, adaptive),
         ]);
-        let order =
-            |one: Option<&Row>, other: Option<&Row>| Some(Order::of_bare(one?.execution_ns?, other?.execution_ns?));
-        if let Some(order) = order(cached, Some(today)) {
-            all += 1;
-            holds += usize::from(order == Order::Faster);
+        for saved in [Some(&mut every), is_public(today).then_some(&mut public)].into_iter().flatten() {
+            saved.add(cached.map(|cached| (cached, today)), adaptive.zip(shm));
         }
-        if let Some(cached) = cached {
-            let ratio = cached.execution_ns.zip(today.execution_ns).map_or(1.0, |(ns, today)| ns / today);
-            if most.as_ref().is_none_or(|(most, _)| ratio < *most) {
-                let value = compare::executions(cached, today);
-                most = Some((ratio, Value { text: format!("{}: {}", trace(today), value.text), ..value }));
-            }
-        }
-        fewer += usize::from(order(polled, shm) == Some(Order::Faster));
     }
-    let most = most.map(|(_, most)| most).unwrap_or_default();
-    let because = format!(
-        "Faster in {holds} of {all} recorded contracts; over an adaptive socket, faster than adaptive shared memory without it in \
-         {fewer}. Most, {}",
-        most.text
+    let (holds, all) = (every.holds, every.all);
+    let mut because = format!(
+        "Faster in {holds} of {all} recorded contracts; over an adaptive socket, faster than adaptive shared memory without it in {}. Most, {}",
+        every.fewer,
+        every.most().text
     );
-    let because = joined(because, [most]);
+    let mut most = vec![every.most()];
+    if public.all < every.all {
+        because += &format!(
+            ". Without {WRITTEN} {} of {}, and {}; most, {}",
+            public.holds,
+            public.all,
+            public.fewer,
+            public.most().text
+        );
+        most.push(public.most());
+    }
+    let because = joined(because, most);
     let header = [
         "execution",
         "calls, cached",
@@ -251,7 +198,11 @@ fn storage(record: &Record) -> Claim {
         "adaptive: cached socket for uncached shm",
         "adaptive, both cached: shm for socket",
     ];
-    let evidence = table(header.map(str::to_owned).into(), rows, line!["Fewer calls and cheaper ones:"]);
+    let evidence = table(
+        header.map(str::to_owned).into(),
+        rows,
+        words_and_code(&format!("Fewer calls and cheaper ones. {MARKS}")),
+    );
     claim(
         "storage",
         "Having storage on GenVM side would yield better hot storage optimizations",
@@ -261,6 +212,36 @@ fn storage(record: &Record) -> Claim {
         evidence,
         "savings",
     )
+}
+
+/// In how many executions a cache is faster than none, and than shared memory without one; and where it saves the most.
+#[derive(Default)]
+struct Saved<'a> {
+    holds: usize,
+    all: usize,
+    fewer: usize,
+    most: Option<(f64, (&'a Row, &'a Row))>,
+}
+
+impl<'a> Saved<'a> {
+    fn add(&mut self, cached: Option<(&'a Row, &'a Row)>, adaptive: Option<(&Row, &Row)>) {
+        let times = |(one, other): (&Row, &Row)| Some((one.execution_ns?, other.execution_ns?));
+        let faster = |(one, other)| Order::of_bare(one, other) == Order::Faster;
+        self.fewer += usize::from(adaptive.and_then(times).is_some_and(faster));
+        let Some((pair, (ns, today))) = cached.and_then(|pair| Some((pair, times(pair)?))) else { return };
+        self.all += 1;
+        self.holds += usize::from(faster((ns, today)));
+        if self.most.is_none_or(|(most, _)| ns / today < most) {
+            self.most = Some((ns / today, pair));
+        }
+    }
+
+    fn most(&self) -> Value {
+        self.most.map_or_else(Value::default, |(_, (cached, today))| {
+            let value = compare::executions(cached, today);
+            Value { text: format!("{}: {}", contract(today), value.text), ..value }
+        })
+    }
 }
 
 /// “Potential bottleneck for high-throughput scenarios”.
@@ -349,12 +330,8 @@ pub(super) fn todays(record: &Record) -> Vec<&Row> {
     rows.filter(|row| today(row) && row.execution_ns.is_some()).collect()
 }
 
-fn trace(row: &Row) -> String {
-    row.trace().unwrap_or(&row.workload).to_owned()
-}
-
 /// Calls without their name.
-fn calls(row: &Row) -> Value {
+pub(super) fn calls(row: &Row) -> Value {
     let value = words::calls(row);
     Value { text: value.text.trim_end_matches(" calls").to_owned(), ..value }
 }

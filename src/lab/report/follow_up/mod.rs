@@ -5,6 +5,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `claims` | the consequences that ADR-003 expects, each with its rule, its numbers and a verdict |
+//! | `sufficient` | the first of them, which is about whole executions |
 //! | `rejected` | the same of what it rejects, and of batches |
 //! | `compare` | which of two rows is faster, and how that is printed |
 //! | `pays` | how many calls an execution must make before something else pays |
@@ -17,6 +18,7 @@ mod pays;
 mod rejected;
 mod source;
 mod stages;
+mod sufficient;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +30,7 @@ use super::fill;
 use super::markdown;
 use super::page::{Block, Line, Piece, Table, Value, line};
 use super::pages;
-use super::read::Record;
+use super::read::{Record, Row};
 use super::words;
 use claims::Claim;
 
@@ -36,13 +38,15 @@ use claims::Claim;
 struct Terms {
     /// The share of an execution's time from which on something is worth doing.
     share: f64,
-    /// An execution of a WebAssembly contract without its calls, in nanoseconds.
+    /// An execution of a WebAssembly contract that reads and writes nothing, in nanoseconds. The few calls of its start and end are in
+    /// it, and among the recorded ones as well.
     fixed_ns: f64,
-    /// S: what an interpreter may take beyond that to start and to run its contract, in nanoseconds.
+    fixed_calls: u32,
+    /// S: what an interpreter may take beyond that to start and to run its contract, in nanoseconds. None is what WebAssembly has.
     starts_ns: [f64; 5],
 }
 
-const TERMS: Terms = Terms { share: 0.05, fixed_ns: 6.3e6, starts_ns: [0.0, 0.5e9, 1e9, 2e9, 5e9] };
+const TERMS: Terms = Terms { share: 0.05, fixed_ns: 6.3e6, fixed_calls: 7, starts_ns: [0.0, 0.5e9, 1e9, 2e9, 5e9] };
 
 /// All parts by their names. `to` is the record, seen from the page.
 pub(super) fn parts(record: &Record, charts: &[Drawn], page: &Path, to: &str) -> Result<BTreeMap<String, String>> {
@@ -122,9 +126,28 @@ fn between(think_us: u64) -> Value {
 
 /// What the interpreter takes, in a heading.
 fn starts(ns: f64) -> String {
-    if ns == 0.0 { "S = 0".to_owned() } else { format!("S = {}", words::exactly(ns)) }
+    if ns == 0.0 { "S = 0 (WebAssembly)".to_owned() } else { format!("S = {}", words::exactly(ns)) }
 }
 
+/// A recorded contract, marked if it is none of the public ones.
+fn contract(row: &Row) -> String {
+    let name = row.trace().unwrap_or(&row.workload);
+    let mark = match name {
+        WRITTEN => " †",
+        "escrow_evm" => " ‡",
+        _ => "",
+    };
+    format!("{name}{mark}")
+}
+
+fn is_public(row: &Row) -> bool {
+    row.trace() != Some(WRITTEN)
+}
+
+/// The contract that was written for the set of traces. Another is so in part: `benches/traces/README.md`.
+const WRITTEN: &str = "treemap_1k";
+/// What the marks of [`contract`] mean.
+const MARKS: &str = "† Written for the set, ‡ in part.";
 /// Of the caches that were recorded, the one that is shown: bytes of its pages.
 const PAGE: u32 = 256;
 /// Plots on the page, and the parts that they need.

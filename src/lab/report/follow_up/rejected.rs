@@ -3,6 +3,7 @@
 use super::claims::{Claim, Verdict, WAYS, claim, table, todays};
 use super::compare::{self, Order, joined};
 use super::source::{Counted, Tried, value};
+use super::{MARKS, contract};
 use crate::lab::report::page::{Block, Piece, Table, Value, line};
 use crate::lab::report::pick::most_met;
 use crate::lab::report::read::{Record, Row};
@@ -186,16 +187,15 @@ fn batches(record: &Record) -> Vec<Block> {
             Some(compare::executions(one, other))
         };
         let cells = WAYS.iter().map(|way| pair(*way).unwrap_or_else(|| Value::word(words::DASH)));
-        let name = today.trace().unwrap_or(&today.workload);
-        rows.push(std::iter::once(Value::word(name)).chain(cells).collect::<Vec<_>>());
+        rows.push(std::iter::once(Value::word(contract(today))).chain(cells).collect::<Vec<_>>());
     }
     let header =
         ["execution", "socket, sleeping", "socket, adaptive", "shm, sleeping", "shm, adaptive"].map(str::to_owned);
-    let about = line![
+    let about = format!(
         "Whole executions, reads that follow each other sent together, for one at a time. That is the most that batches could win: a contract \
-         would have to know all of these reads beforehand."
-    ];
-    table(header.into(), rows, about)
+         would have to know all of these reads beforehand. {MARKS}"
+    );
+    table(header.into(), rows, words_and_code(&about))
 }
 
 fn ratio(row: &Row) -> Option<[f64; 2]> {
