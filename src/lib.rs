@@ -81,7 +81,6 @@ pub mod address;
 #[cfg(feature = "capi")]
 pub mod capi;
 pub mod connection;
-#[cfg(any(feature = "metrics", all(unix, feature = "shm")))]
 pub mod error;
 #[cfg(all(unix, feature = "uds"))]
 pub mod fd;
