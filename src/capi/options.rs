@@ -12,13 +12,14 @@ pub(super) fn to_connect(text: &str) -> Result<ConnectOptions, Failure> {
     let mut options = ConnectOptions::default();
     for (name, value) in pairs(text)? {
         match name {
-            "users" => options.allowed_peers = users(value)?,
-            "upgrades" => options.upgrades = one_of(name, value, YES_OR_NO)?,
             "timeout-ms" => options.timeout = Duration::from_millis(number(name, value)?),
             "fallback" => {
                 options.fallback = one_of(name, value, &[("fail", Fallback::Fail), ("plain", Fallback::Plain)])?
             }
-            _ => of_stream(&mut options.stream, name, value, "users, upgrades, timeout-ms, fallback")?,
+            _ => {
+                let both = Both(&mut options.stream, &mut options.allowed_peers, &mut options.upgrades);
+                both.choose(name, value, "timeout-ms, fallback")?;
+            }
         }
     }
     Ok(options)
@@ -28,33 +29,46 @@ pub(super) fn to_listen(text: &str) -> Result<ListenOptions, Failure> {
     let mut options = ListenOptions::default();
     for (name, value) in pairs(text)? {
         match name {
-            "users" => options.allowed_peers = users(value)?,
-            "upgrades" => options.upgrades = one_of(name, value, YES_OR_NO)?,
             "mode" => {
                 let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
                 options.socket_mode = mode.ok_or_else(|| wrong(name, value, "octal permissions such as 0660"))?
             }
-            _ => of_stream(&mut options.stream, name, value, "users, upgrades, mode")?,
+            _ => {
+                let both = Both(&mut options.stream, &mut options.allowed_peers, &mut options.upgrades);
+                both.choose(name, value, "mode")?;
+            }
         }
     }
     Ok(options)
 }
 
-fn of_stream(options: &mut StreamOptions, name: &str, value: &str, others: &str) -> Result<(), Failure> {
-    match name {
-        "wait" => {
-            let known =
-                [("park", WaitStrategy::Park), ("adaptive", WaitStrategy::ADAPTIVE), ("spin", WaitStrategy::Spin)];
-            options.wait = Some(one_of(name, value, &known)?);
+/// What either end may choose: of its stream, whom it lets be its peer, and whether it upgrades.
+struct Both<'a>(&'a mut StreamOptions, &'a mut PeerPolicy, &'a mut bool);
+
+impl Both<'_> {
+    fn choose(self, name: &str, value: &str, others: &str) -> Result<(), Failure> {
+        let Self(stream, peers, upgrades) = self;
+        match name {
+            "wait" => {
+                let known =
+                    [("park", WaitStrategy::Park), ("adaptive", WaitStrategy::ADAPTIVE), ("spin", WaitStrategy::Spin)];
+                stream.wait = Some(one_of(name, value, &known)?);
+            }
+            "ring-kib" => {
+                let bytes = number(name, value)?.checked_mul(1024).and_then(|bytes| bytes.try_into().ok());
+                let capacity = bytes.and_then(RingCapacity::new);
+                stream.ring_capacity =
+                    capacity.ok_or_else(|| wrong(name, value, "a power of two from 4 to 1048576"))?;
+            }
+            "users" => *peers = users(value)?,
+            "upgrades" => *upgrades = one_of(name, value, &[("yes", true), ("no", false)])?,
+            _ => {
+                let known = format!("no option `{name}`; known: wait, ring-kib, users, upgrades, {others}");
+                return Err(Failure::new(GENVM_ARGUMENT, known));
+            }
         }
-        "ring-kib" => {
-            let bytes = number(name, value)?.checked_mul(1024).and_then(|bytes| bytes.try_into().ok());
-            let capacity = bytes.and_then(RingCapacity::new);
-            options.ring_capacity = capacity.ok_or_else(|| wrong(name, value, "a power of two from 4 to 1048576"))?;
-        }
-        _ => return Err(Failure::new(GENVM_ARGUMENT, format!("no option `{name}`; known: wait, ring-kib, {others}"))),
+        Ok(())
     }
-    Ok(())
 }
 
 /// `name=value`, separated by commas. Blanks around them do not count.
@@ -94,8 +108,6 @@ fn number(name: &str, value: &str) -> Result<u64, Failure> {
 fn wrong(name: &str, value: &str, expected: &str) -> Failure {
     Failure::new(GENVM_ARGUMENT, format!("option {name}: `{value}` is not {expected}"))
 }
-
-const YES_OR_NO: &[(&str, bool)] = &[("yes", true), ("no", false)];
 
 #[cfg(test)]
 mod tests {

@@ -275,7 +275,13 @@ fn a_stream_in_use_is_busy_and_stays_as_it_is() {
     let (client, host, listener) = pair(&directory);
     let reader = thread::spawn(move || {
         let mut byte = [0];
-        (read(client, &mut byte), byte)
+        loop {
+            match read(client, &mut byte) {
+                // It met one of the flushes below.
+                (GENVM_BUSY, _) => thread::yield_now(),
+                done => break (done, byte),
+            }
+        }
     });
     // Whoever flushes in front of the reader is not in its way; behind it, it is told so.
     while genvm_flush(client) != GENVM_BUSY {
