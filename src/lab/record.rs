@@ -17,8 +17,9 @@ use clap::Args;
 
 use super::machine::{Machine, output};
 use super::process::Ticks;
-use super::report;
+use super::report::{self, Played};
 use super::show::say;
+use super::trace::Trace;
 
 /// Half an hour on a machine that does nothing else, up to an hour and a half where parts are repeated. A part is run again, twice at
 /// most, if the hypervisor gave more than a tenth of its time to somebody else; the try that lost least is kept, and commands.txt says
@@ -80,7 +81,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "alternatives",
         question: "what ADR-003 names beside the socket, and GenVM's present client",
-        arguments: "compare --time 60 --rounds 5 --workloads read:32,write:32,read:4096,trace:erc20,trace:storage,trace:llm_erc20 \
+        arguments: "compare --time 120 --rounds 5 --workloads read:32,write:32,read:4096,trace:erc20,trace:storage,trace:llm_erc20 \
                     --placements split --transports uds,genvm,tcp,http-uds,http-tcp,shm --waits park,adaptive",
     },
     Part {
@@ -101,7 +102,7 @@ const PARTS: &[Part] = &[
         name: "batches",
         question: "executions whose reads go out together where they follow each other",
         arguments: concat!(
-            "compare --time 60 --rounds 3 --placements split --waits park,adaptive --in-flight 16 --workloads ",
+            "compare --time 90 --rounds 3 --placements split --waits park,adaptive --in-flight 16 --workloads ",
             all_traces!()
         ),
     },
@@ -302,6 +303,7 @@ pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
     };
     fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     fs::write(directory.join("machine.txt"), describe(&machine)?)?;
+    write_played(&directory.join(report::PLAYED))?;
     let mut commands = File::create(directory.join("commands.txt"))?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -330,11 +332,33 @@ pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Which executions of each trace `compare` plays.
+fn write_played(path: &Path) -> Result<()> {
+    let mut file = csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))?;
+    for name in Trace::names() {
+        let trace = Trace::built_in(name)?;
+        let calls: Vec<usize> = trace.executions.iter().map(|execution| execution.calls.len()).collect();
+        for execution in trace.played() {
+            let (of_executions, of_calls) = (calls.len(), calls.iter().sum());
+            file.serialize(Played {
+                trace: name.to_owned(),
+                execution,
+                calls: calls[execution],
+                of_executions,
+                of_calls,
+            })?;
+        }
+    }
+    Ok(file.flush()?)
+}
+
 /// `DATE-CPU`, with `vm` behind it if it is one.
 fn name(machine: &Machine) -> Result<String> {
     let date = output("date", &["-u", "+%F"]).context("`date` says nothing")?;
     let cpu = machine.cpu.to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-    let cpu: Vec<_> = cpu.split('-').filter(|word| !word.is_empty()).take(4).collect();
+    // "Intel(R) Xeon(R) Processor" is intel-xeon.
+    let cpu: Vec<_> =
+        cpu.split('-').filter(|word| !["", "r", "tm", "cpu", "processor"].contains(word)).take(4).collect();
     let vm = if machine.virtualised { "-vm" } else { "" };
     Ok(format!("{date}-{}{vm}", cpu.join("-")))
 }

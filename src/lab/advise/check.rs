@@ -51,7 +51,7 @@ pub(super) fn check(record: &Record, costs: &Costs, share: f64) -> Result<Checke
     traces.dedup();
     let (mut executions, mut decisions, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
     for trace in traces {
-        let profile = Profile::of_trace(&Trace::built_in(trace)?.measured())?.merged();
+        let profile = Profile::of_trace(&Trace::built_in(trace)?.only(&record.played(trace)?)?)?.merged();
         let of_trace =
             |choice: Choice| rows.iter().find(|row| row.trace() == Some(trace) && self::choice(row) == Some(choice));
         let from = executions.len();

@@ -43,7 +43,7 @@ pub(super) use charts::{Axis, Chart, Drawing, Look, Point, Scale, Series};
 use files::Files;
 pub(super) use page::Source;
 pub(super) use plot::draw;
-pub(super) use read::{Record, Row};
+pub(super) use read::{PLAYED, Played, Record, Row};
 
 /// Writes `summary.md`, `index.html` and `plots/` into each directory, and what the last one says into a README and, if it lies
 /// beside it, into `ADR-follow-up.md`.

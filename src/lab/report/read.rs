@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What `lab record` left in a directory, of all parts that are there.
 #[derive(Debug)]
@@ -20,6 +20,20 @@ pub(in crate::lab) struct Record {
     pub(super) parts: BTreeMap<String, Part>,
     /// What each command printed, by the name of its part.
     pub(super) printed: BTreeMap<String, String>,
+    /// What was played of each trace: `executions.csv`, if it is there.
+    pub(super) played: Vec<Played>,
+}
+
+/// An execution that was played.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::lab) struct Played {
+    pub(in crate::lab) trace: String,
+    /// Its number in the trace, from 0.
+    pub(in crate::lab) execution: usize,
+    pub(in crate::lab) calls: usize,
+    /// How many executions the trace has, and how many calls they have together.
+    pub(in crate::lab) of_executions: usize,
+    pub(in crate::lab) of_calls: usize,
 }
 
 /// A line of `commands.txt`.
@@ -148,7 +162,8 @@ impl Record {
         let commands = commands.lines().map(Command::parse).collect::<Result<_>>()?;
         let machine = text(&directory.join("machine.txt"))?;
         ensure!(!parts.is_empty(), "{}: no table of measurements in it", directory.display());
-        Ok(Self { name, machine, commands, parts, printed })
+        let played = played(&directory.join(PLAYED))?;
+        Ok(Self { name, machine, commands, parts, printed, played })
     }
 
     /// The first line of `machine.txt`.
@@ -167,6 +182,14 @@ impl Record {
 
     pub(in crate::lab) fn rows(&self, part: &str) -> &[Row] {
         self.parts.get(part).map_or(&[], |part| &part.rows)
+    }
+
+    /// The executions of a trace that were played, by number.
+    pub(in crate::lab) fn played(&self, trace: &str) -> Result<Vec<usize>> {
+        let of_trace = self.played.iter().filter(|played| played.trace == trace);
+        let played: Vec<_> = of_trace.map(|played| played.execution).collect();
+        ensure!(!played.is_empty(), "{}: {PLAYED} does not say what was played of {trace}", self.name);
+        Ok(played)
     }
 
     pub(super) fn histogram(&self, row: &Row) -> Option<&[(f64, u64)]> {
@@ -224,6 +247,14 @@ fn rows(part: &str, path: &Path) -> Result<Option<Vec<Row>>> {
     reader.deserialize().enumerate().map(read).collect::<Result<_>>().map(Some)
 }
 
+fn played(path: &Path) -> Result<Vec<Played>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let rows = csv::Reader::from_path(path).and_then(|mut reader| reader.deserialize().collect());
+    rows.with_context(|| format!("cannot read {}", path.display()))
+}
+
 fn histograms(path: &Path, rows: usize) -> Result<BTreeMap<usize, Vec<(f64, u64)>>> {
     let mut histograms: BTreeMap<usize, Vec<(f64, u64)>> = BTreeMap::new();
     if !path.exists() {
@@ -240,6 +271,9 @@ fn histograms(path: &Path, rows: usize) -> Result<BTreeMap<usize, Vec<(f64, u64)
     }
     Ok(histograms)
 }
+
+/// Which executions of each trace were played.
+pub(in crate::lab) const PLAYED: &str = "executions.csv";
 
 /// Between the name of a part and `.csv`: the histograms of its rows.
 const HISTOGRAMS: &str = ".histograms";
