@@ -2,6 +2,7 @@
 //!
 //! This module decides; it does **not** sleep, poll or own any system object. The transports do that.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::peer::Peer;
@@ -24,6 +25,9 @@ pub enum WaitStrategy {
     /// Poll for `spin`, then poll and yield the processor for `yield_for`, then sleep until woken.
     ///
     /// The sum should exceed the machine's wake-up latency: with 2 µs one hiccup parks both ends and they stay parked.
+    ///
+    /// A thread that has learnt that giving up its core costs a scheduler slice, because somebody computes there, sleeps instead of
+    /// yielding for a while: who is woken runs before who computes, who yields does not.
     Adaptive {
         /// How long to poll without giving up the processor.
         spin: Duration,
@@ -47,6 +51,15 @@ impl WaitStrategy {
             Self::Adaptive { spin, .. } if spin.is_zero() => 0,
             _ if alone => 0,
             _ => FREE_POLLS,
+        }
+    }
+
+    /// The same while yielding pays, [`Park`](Self::Park) while this thread sleeps instead. For those to whom a poll is a system call: as
+    /// many as others make before they look at a clock take longer than sleeping.
+    pub fn if_nobody_computes(self) -> Self {
+        match self {
+            Self::Adaptive { .. } if Crowd::of_thread().is_some() && Crowd::is_here(Instant::now()) => Self::Park,
+            _ => self,
         }
     }
 
@@ -82,13 +95,22 @@ pub struct Backoff {
     /// When the wait began; read from the clock only after `FREE_POLLS`, so that hot answers pay for no clock.
     since: Option<Instant>,
     yielding: bool,
+    /// Whether [`Step::Yield`] gives up a core, not a turn among tasks.
+    of_thread: bool,
+    /// When it was given up last, until it is known how long that took.
+    yielded: Option<Instant>,
 }
 
 impl Backoff {
     /// A new wait. `alone` says that both ends have one core together ([`one_core`]), where polling without yielding
     /// keeps the peer from running.
     pub fn new(strategy: WaitStrategy, alone: bool) -> Self {
-        Self { strategy, alone, polls: 0, since: None, yielding: alone }
+        Self { strategy, alone, polls: 0, since: None, yielding: alone, of_thread: false, yielded: None }
+    }
+
+    /// The wait of a thread: [`Step::Yield`] gives up its core. What that took is learnt from, see [`WaitStrategy::Adaptive`].
+    pub fn of_thread(strategy: WaitStrategy, alone: bool) -> Self {
+        Self { of_thread: true, ..Self::new(strategy, alone) }
     }
 
     /// The same wait when so many polls were made before it was begun: they count.
@@ -141,17 +163,72 @@ impl Backoff {
                     return Step::Poll;
                 }
                 let spin = if self.alone { Duration::ZERO } else { spin };
-                let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
+                let now = Instant::now();
+                self.learn(now);
+                let elapsed = now.duration_since(*self.since.get_or_insert(now));
                 if elapsed < spin {
                     Step::Poll
-                } else if elapsed < spin.saturating_add(yield_for) {
+                } else if elapsed < spin.saturating_add(yield_for) && !(self.of_thread && Crowd::is_here(now)) {
                     self.yielding = true;
+                    self.yielded = self.of_thread.then_some(now);
                     Step::Yield
                 } else {
                     Step::Park
                 }
             }
         }
+    }
+
+    /// From how long the last yield took.
+    fn learn(&mut self, now: Instant) {
+        if let (Some(at), WaitStrategy::Adaptive { yield_for, .. }) = (self.yielded.take(), self.strategy) {
+            let crowd = Crowd::of_thread();
+            let next = Crowd::after(crowd, now.duration_since(at), yield_for, now);
+            if next != crowd {
+                CROWD.set(next);
+            }
+        }
+    }
+}
+
+impl Drop for Backoff {
+    fn drop(&mut self) {
+        // There was something after the yield, so nobody asked for another step.
+        if self.yielded.is_some() {
+            self.learn(Instant::now());
+        }
+    }
+}
+
+/// Others on this core who compute: until when to sleep instead of yielding to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Crowd {
+    until: Instant,
+    spell: Duration,
+}
+
+thread_local! {
+    static CROWD: Cell<Option<Crowd>> = const { Cell::new(None) };
+}
+
+impl Crowd {
+    fn of_thread() -> Option<Self> {
+        // A stream may be used while its thread ends.
+        CROWD.try_with(Cell::get).unwrap_or_default()
+    }
+
+    fn is_here(now: Instant) -> bool {
+        Self::of_thread().is_some_and(|crowd| now < crowd.until)
+    }
+
+    /// What is known after a yield that took so long. Each long one in a row doubles the spell, so that trying again costs little; a short
+    /// one ends it, as after a pause that was the hypervisor's.
+    fn after(before: Option<Self>, took: Duration, yield_for: Duration, now: Instant) -> Option<Self> {
+        if took < LONG_YIELD.max(yield_for) {
+            return None;
+        }
+        let spell = before.map_or(took * 2, |crowd| crowd.spell * 2).min(LONGEST_SPELL);
+        Some(Self { until: now + spell, spell })
     }
 }
 
@@ -207,6 +284,9 @@ pub fn one_core(peer: &Peer) -> bool {
     }
 }
 
+/// Less than the slice that a scheduler gives to one who computes (3 to 4 ms), more than a round of hundreds of threads that each answer a call.
+const LONG_YIELD: Duration = Duration::from_millis(2);
+const LONGEST_SPELL: Duration = Duration::from_millis(250);
 /// As many operations as tokio's own sockets let a task do.
 const LONGEST_STREAK: u32 = 128;
 /// Polls before the clock is looked at for the first time: about 1 µs with the pause instruction.
@@ -288,6 +368,46 @@ mod tests {
         (1..LONGEST_STREAK).for_each(|_| streak.ready());
         streak.waited();
         assert_eq!(run(&mut streak), Some(LONGEST_STREAK - 1));
+    }
+
+    #[test]
+    fn a_thread_that_yielded_to_one_who_computes_sleeps_instead_for_a_while() {
+        let strategy = WaitStrategy::Adaptive { spin: Duration::ZERO, yield_for: Duration::from_millis(1) };
+        let first = |backoff: &mut Backoff| (0..FREE_POLLS).map(|_| backoff.step()).find(|step| *step != Step::Poll);
+        let crowd = || {
+            let mut backoff = Backoff::of_thread(strategy, false);
+            // If it was stopped before its first look, it has no budget left.
+            let yielded = first(&mut backoff) == Some(Step::Yield);
+            std::thread::sleep(LONG_YIELD);
+            yielded
+        };
+        while !crowd() {}
+        assert_eq!(first(&mut Backoff::of_thread(strategy, false)), Some(Step::Park));
+        // Tasks do not give up a core, and other threads have their own.
+        assert_eq!(first(&mut Backoff::new(strategy, false)), Some(Step::Yield));
+        let other = std::thread::spawn(move || {
+            (0..100).any(|_| first(&mut Backoff::of_thread(strategy, false)) == Some(Step::Yield))
+        });
+        assert!(other.join().expect("no panic"));
+        // It is over in time.
+        while first(&mut Backoff::of_thread(strategy, false)) == Some(Step::Park) {}
+    }
+
+    #[test]
+    fn spells_double_up_to_a_limit_and_a_short_yield_ends_them() {
+        let (now, budget) = (Instant::now(), Duration::from_micros(50));
+        let after = |crowd, took| Crowd::after(crowd, took, budget, now);
+        assert_eq!(after(None, Duration::from_millis(1)), None);
+        let mut crowd = None;
+        let mut spells = Vec::new();
+        for _ in 0..10 {
+            crowd = after(crowd, Duration::from_millis(4));
+            spells.push(crowd.expect("a long one").spell.as_millis());
+        }
+        assert_eq!(spells, [8, 16, 32, 64, 128, 250, 250, 250, 250, 250]);
+        assert_eq!(after(crowd, Duration::from_micros(3)), None);
+        // Who yields for long by his own choice does.
+        assert_eq!(Crowd::after(None, Duration::from_secs(1), Duration::MAX, now), None);
     }
 
     #[test]

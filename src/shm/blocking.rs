@@ -69,7 +69,7 @@ impl ShmStream {
         polls: u32,
         mut attempt: impl FnMut(&mut Channel) -> io::Result<Option<T>>,
     ) -> io::Result<T> {
-        let mut backoff = Backoff::new(self.wait, self.alone).after(polls);
+        let mut backoff = Backoff::of_thread(self.wait, self.alone).after(polls);
         let mut deadline = Deadline::new(timeout);
         loop {
             match backoff.step() {

@@ -60,7 +60,7 @@ impl SocketStream {
         timeout: Option<Duration>,
         mut io: impl FnMut(BorrowedFd<'_>, bool) -> rustix::io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut backoff = Backoff::new(self.wait, self.alone);
+        let mut backoff = Backoff::of_thread(self.wait.if_nobody_computes(), self.alone);
         let mut deadline = Deadline::new(timeout);
         // With a timeout the kernel is asked to wait by `poll`, which takes one; without, by the call itself.
         let mut sleep = self.wait == WaitStrategy::Park && timeout.is_none();
