@@ -367,8 +367,10 @@ fn every_kind_of_work_is_measured() {
     assert_eq!(piped.len(), 2 * 2 * 2 * 4);
     let several = csv(&[&same[..], &all, &["--workloads", "write:32,trace:storage", "--connections", "1,5"]].concat());
     assert_eq!(several.len(), 2 * 2 * 2 * 4);
+    let busy = csv(&[&same[..], &all, &["--workloads", "read:32", "--beside", "2"]].concat());
+    assert_eq!(busy.len(), 2 * 2 * 2);
     assert!(piped.iter().all(|row| row["ring_kib"] == if row["transport"] == "shm" { "32" } else { "" }));
-    for row in rows.iter().chain(&piped).chain(&several) {
+    for row in rows.iter().chain(&piped).chain(&several).chain(&busy) {
         let number = |name: &str| row[name].parse::<f64>().unwrap_or_else(|_| panic!("{name} of {row:?}"));
         assert!(number("errors") == 0.0 && number("calls") > 0.0 && number("calls_per_s") > 0.0, "{row:?}");
         assert!(number("p50_ns") <= number("max_ns") && number("mean_ns") > 0.0, "{row:?}");

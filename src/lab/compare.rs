@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::baseline::Baseline;
 use super::machine::Machine;
 use super::matrix::{Cell, HostKind, Placement, Situation, Transport, Wait, Way, Workload, ring};
+use super::neighbours::Neighbours;
 use super::process::cores;
 use super::replay::progress;
 use super::rows::{Row, rows};
@@ -55,6 +56,9 @@ pub(super) struct CompareArgs {
     /// Connections at once, a thread of GenVM's side each
     #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=4096))]
     connections: Vec<u32>,
+    /// Threads for each core that compute all the while, as other executions on a busy machine do
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "baseline", value_parser = clap::value_parser!(u32).range(..=256))]
+    beside: u32,
     /// An execution trace from a CSV file, as the workload trace:STEM
     #[arg(long, value_name = "FILE")]
     trace_file: Option<PathBuf>,
@@ -137,6 +141,8 @@ pub(super) struct Report {
     /// Those that were begun.
     pub(super) rounds: u32,
     pub(super) took_s: f64,
+    /// Threads for each core that computed meanwhile.
+    pub(super) beside: u32,
     /// What reading the clock costs: a part of every percentile, taken off before ratios are formed.
     pub(super) timer_ns: f64,
     pub(super) rows: Vec<Row>,
@@ -187,6 +193,7 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
         failures: Vec::new(),
     };
 
+    let neighbours = Neighbours::start(args.beside * cores().len() as u32)?;
     let started = Instant::now();
     // Cells of one situation come one after another.
     let groups: Vec<Vec<usize>> = (0..cells.len())
@@ -218,7 +225,7 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
     }
     progress.finish_and_clear();
     let Visits { samples, failures, .. } = visits;
-    drop(directory);
+    drop((directory, neighbours));
 
     let report = Report {
         command: command(),
@@ -226,6 +233,7 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
         seed,
         rounds: begun,
         took_s: started.elapsed().as_secs_f64(),
+        beside: args.beside,
         timer_ns: median(&mut samples.iter().map(|sample| sample.slice.clock_ns).collect::<Vec<_>>()),
         rows: rows(&cells, &samples, &failures),
     };

@@ -20,6 +20,7 @@
 //! | `worker` | the two measured processes |
 //! | `visit` | all ways in one situation, taking turns |
 //! | `rows` | from slices to rows, by distance of the cores |
+//! | `neighbours` | others who want a core |
 //! | `interval`, `baseline` | how sure a median is; whether a build is slower than a recorded one |
 //! | `compare` | the verb: rounds of visits |
 //! | `show`, `table` | rows for programs and for people |
@@ -50,6 +51,7 @@ mod machine;
 mod manual;
 mod matrix;
 mod model;
+mod neighbours;
 mod player;
 mod process;
 mod record;

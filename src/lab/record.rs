@@ -153,6 +153,11 @@ const PARTS: &[Part] = &[
                     --connections 1,2,8,64,256",
     },
     Part {
+        name: "beside",
+        question: "calls on a busy machine: who computes wants every core all the while",
+        arguments: "compare --time 60 --rounds 10 --workloads read:32 --placements split,same,free --beside 1",
+    },
+    Part {
         name: "named",
         question: "the ring on named segments with raw_sync events",
         arguments: "compare --time 30 --rounds 5 --workloads read:32,read:65536,connect --placements split,same \

@@ -184,6 +184,10 @@ fn legend(report: &Report, style: Style, left_out: usize, out: &mut String) {
     if report.rows.iter().any(|row| row.cell.way.cache.is_some() && row.execution_calls.is_some()) {
         let _ = writeln!(out, "execution: a whole one, connecting included. calls: what of it came to the host.");
     }
+    if report.beside > 0 {
+        let s = if report.beside == 1 { "" } else { "s" };
+        let _ = writeln!(out, "Beside them {} thread{s} for each core computed all the while.", report.beside);
+    }
     let slices: usize = report.rows.iter().map(|row| row.slices).sum();
     let cells = report.rows.chunk_by(|a, b| a.cell == b.cell);
     let moved: usize = cells.clone().map(|rows| rows[0].moved).sum();
@@ -282,7 +286,10 @@ mod tests {
             let failure = Failure { cell: 1, error: "gone".to_owned() };
             let rows = rows(&cells, &samples, &[failure]);
             let machine = Machine::look();
-            render(&Report { command: vec![], machine, seed: 1, rounds: 1, took_s: 1.0, timer_ns: 30.0, rows }, style)
+            render(
+                &Report { command: vec![], machine, seed: 1, rounds: 1, took_s: 1.0, beside: 0, timer_ns: 30.0, rows },
+                style,
+            )
         };
         let shown = render(near.clone().chain(far).collect(), Style::Plain);
         assert!(

@@ -4,7 +4,6 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::profile::PAGE;
 use crate::RingCapacity;
 use crate::lab::report::{Record, Row};
 
@@ -40,6 +39,10 @@ impl Way {
             Self::ShmAdaptive => ("shm", "adaptive"),
             Self::ShmPolled => ("shm", "spin"),
         }
+    }
+
+    pub(super) fn has_rings(self) -> bool {
+        self.names().0 == "shm"
     }
 
     /// Whether a row was measured this way, by a host that has a thread for each connection.
@@ -97,12 +100,14 @@ pub(super) struct Costs {
     ways: Vec<Option<Known>>,
     /// Of a call that a cache answers.
     pub(super) hit: f64,
+    /// Of a page of a ring, for both ends to get it.
+    pub(super) page: f64,
     /// How far apart the cores were that all of this was measured on.
     pub(super) distance: String,
 }
 
 impl Costs {
-    /// From the parts `sizes`, `think`, `flight`, `connect` and `savings`, at the distance of the cores that `sizes` met most often.
+    /// From the parts `sizes`, `think`, `flight` and `connect`, at the distance of the cores that `sizes` met most often.
     ///
     /// # Errors
     /// The record does not say what today's way costs.
@@ -141,32 +146,7 @@ impl Costs {
         let ways: Vec<_> = Way::ALL.into_iter().map(known).collect();
         let today = ways.first().and_then(Option::as_ref);
         today.context("the record does not say what today's way costs: it needs the parts sizes, think and connect")?;
-        let mut costs = Self { ways, hit: 0.0, distance: distance.to_owned() };
-        costs.hit = costs.hits(&rows("savings"));
-        Ok(costs)
-    }
-
-    /// What a call that a cache answers takes all the same, its pages and deferred writes included: what is left of all executions with
-    /// a cache when the calls that came to the host are taken off, for each call that did not. Looked for where the host takes least.
-    fn hits(&self, savings: &[&Row]) -> f64 {
-        let left = |way: Way, row: &Row| {
-            let plain =
-                savings.iter().find(|all| way.is(all) && all.cache.is_none() && all.workload == row.workload)?;
-            let calls = row.execution_calls?;
-            let host = calls * self.call(way, f64::from(PAGE), 0.0, 1.0)?.wall
-                + self.lap(way, calls * f64::from(PAGE), calls)
-                + self.stalls(way, calls);
-            Some((row.execution_ns? - self.connect(way)?.wall - host, plain.execution_calls? - calls))
-        };
-        let (mut time, mut saved) = (0.0, 0.0);
-        for way in [Way::SocketAdaptive, Way::ShmAdaptive] {
-            let cached = savings.iter().filter(|row| way.is(row) && row.cache == Some(PAGE) && row.slices >= FEWEST);
-            for (left, calls) in cached.filter_map(|row| left(way, row)) {
-                time += left;
-                saved += calls;
-            }
-        }
-        if saved > 0.0 { (time / saved).max(LEAST_OF_A_HIT) } else { LEAST_OF_A_HIT }
+        Ok(Self { ways, hit: LEAST_OF_A_HIT, page: PAGE_FAULTS, distance: distance.to_owned() })
     }
 
     /// What stalls add to the median execution of so many calls. They are rare and differ: the median execution meets about one fewer
@@ -178,15 +158,7 @@ impl Costs {
 
     /// What it takes longer until the rings have been gone around once: their memory comes page by page.
     pub(super) fn lap(&self, way: Way, bytes: f64, calls: f64) -> f64 {
-        match way {
-            Way::ShmSleeping | Way::ShmAdaptive | Way::ShmPolled => {
-                let ring = f64::from(RingCapacity::DEFAULT.bytes());
-                // A request takes two lines, an answer one and what it carries.
-                let used = (calls * 2.0 * LINE).min(ring) + (calls * LINE + bytes).min(ring);
-                used / 4096.0 * PAGE_FAULTS
-            }
-            _ => 0.0,
-        }
+        self.page * pages(way, bytes, calls)
     }
 
     /// One of `together` calls of so many bytes each that go out together, so many microseconds after the last ones; `None` if the
@@ -205,6 +177,24 @@ impl Costs {
     pub(super) fn connect(&self, way: Way) -> Option<Cost> {
         Some(self.ways[way as usize].as_ref()?.connect)
     }
+
+    /// That connecting takes so long.
+    pub(super) fn connects_in(&mut self, way: Way, wall: f64) {
+        if let Some(known) = &mut self.ways[way as usize] {
+            known.connect.wall = wall;
+        }
+    }
+}
+
+/// How many pages of its rings so many calls touch, which carry so many bytes in all: none without rings.
+pub(super) fn pages(way: Way, bytes: f64, calls: f64) -> f64 {
+    if !way.has_rings() {
+        return 0.0;
+    }
+    let ring = f64::from(RingCapacity::DEFAULT.bytes());
+    // A request takes two lines, an answer one and what it carries.
+    let used = (calls * 2.0 * LINE).min(ring) + (calls * LINE + bytes).min(ring);
+    used / 4096.0
 }
 
 impl Stalls {
@@ -245,10 +235,11 @@ const SIZE: f64 = 32.0;
 /// Slices that a median is worth taking of.
 pub(super) const FEWEST: u64 = 5;
 /// Nanoseconds of looking into a cache and finding it, at the least.
-const LEAST_OF_A_HIT: f64 = 50.0;
+pub(super) const LEAST_OF_A_HIT: f64 = 50.0;
 const LINE: f64 = 64.0;
-/// Nanoseconds for both ends to get a page of a ring: what `compare --workloads trace:treemap_1k --transports shm --waits spin --ring-kib
-/// 16,64,128,1024` takes longer for each page more, 4.2 µs on a quiet machine and 8 to 10 µs on a shared one. Allocating them ahead takes as long.
+/// Nanoseconds for both ends to get a page of a ring, where a record does not say: what `compare --workloads trace:treemap_1k --transports shm
+/// --waits spin --ring-kib 16,64,128,1024` takes longer for each page more, 4.2 µs on a quiet machine and 8 to 10 µs on a shared one.
+/// Allocating them ahead takes as long.
 const PAGE_FAULTS: f64 = 7000.0;
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //! | `profile` | what an execution asks of its host: from snapshots, or from a trace |
 //! | `costs` | what a call costs each way, from recorded rows |
 //! | `model` | what an execution would take each way |
+//! | `calibrate` | costs that only whole executions show |
 //! | `advice` | what pays, from where on, and one recommendation |
 //! | `show` | that for people |
 //! | `check` | the model against what was measured |
 
 mod advice;
+mod calibrate;
 mod check;
 mod costs;
 mod model;
@@ -29,7 +31,6 @@ use super::report::{self, Record};
 use super::show::say;
 use super::trace::Trace;
 use advice::{Advice, Asked};
-use costs::Costs;
 use profile::Profile;
 
 /// Takes snapshots that executions appended to a file (feature `metrics` of the library), or a recorded trace.
@@ -118,7 +119,7 @@ pub(super) fn run(args: &AdviseArgs) -> Result<ExitCode> {
             now.1,
         );
     }
-    let (costs, share) = (Costs::of(&record)?, args.share / 100.0);
+    let (costs, share) = (calibrate::costs(&record)?, args.share / 100.0);
     if args.check {
         let checked = check::check(&record, &costs, share)?;
         say(&checked.to_string())?;

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::costs::{Cost, Costs, Way};
-use super::profile::{Load, Profile, calls};
+use super::profile::{Load, Profile, bytes, calls};
 
 /// Something that could be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -81,8 +81,7 @@ impl Choice {
             sum.wall += load.calls * call.wall;
             sum.cpu += load.calls * call.cpu;
         }
-        let bytes: f64 = loads.iter().map(|load| load.calls * load.bytes).sum();
-        let beside = hits + costs.lap(self.way, bytes, calls(loads)) + costs.stalls(self.way, trips);
+        let beside = hits + costs.lap(self.way, bytes(loads), calls(loads)) + costs.stalls(self.way, trips);
         Some(Cost { wall: sum.wall + beside, cpu: sum.cpu + beside })
     }
 

@@ -156,6 +156,11 @@ impl Profile {
     }
 }
 
+/// What all of them carry together.
+pub(super) fn bytes(loads: &[Load]) -> f64 {
+    loads.iter().map(|load| load.calls * load.bytes).sum()
+}
+
 pub(super) fn calls(loads: &[Load]) -> f64 {
     loads.iter().map(|load| load.calls).sum()
 }

@@ -217,6 +217,6 @@ fn strong(text: &str) -> Piece {
 }
 
 /// The call of the headline.
-const HOT: &str = "read:32";
+pub(super) const HOT: &str = "read:32";
 /// Parts that have it.
 pub(super) const HOT_PARTS: [&str; 2] = ["tails", "compare"];

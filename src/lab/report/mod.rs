@@ -9,6 +9,7 @@
 //! | `claims`, `targets`, `tables`, `charts` | what is said, tabled and plotted |
 //! | `page`, `pages` | what a page is made of, and what stands on which |
 //! | `follow_up` | the parts of `ADR-follow-up.md` |
+//! | `machines` | the other records, beside this one |
 //! | `fill` | puts parts into a page that people wrote |
 //! | `markdown`, `html`, `plot` | pages and plots as files |
 //! | `files` | writes them, or compares them with those that are there |
@@ -19,6 +20,7 @@ mod files;
 mod fill;
 mod follow_up;
 mod html;
+mod machines;
 mod markdown;
 mod page;
 mod pages;
@@ -46,7 +48,7 @@ pub(super) use plot::draw;
 pub(super) use read::{PLAYED, Played, Record, Row};
 
 /// Writes `summary.md`, `index.html` and `plots/` into each directory, and what the last one says into a README and, if it lies
-/// beside it, into `ADR-follow-up.md`.
+/// beside it, into `ADR-follow-up.md`; with that, what other records beside it say.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// Directories that `record` made
@@ -69,13 +71,14 @@ pub(super) fn run(args: ReportArgs) -> Result<ExitCode> {
         let charts = charts::charts(&record);
         add(&record, &charts, directory, &mut files)?;
         if number + 1 == args.directories.len() {
+            let others = machines::beside(directory)?;
             let readme = args.readme.clone().or_else(|| beside(directory, "README.md"));
             match readme {
-                Some(readme) => add_part(&record, &charts, directory, &readme, &mut files)?,
+                Some(readme) => add_part(&record, &others, &charts, directory, &readme, &mut files)?,
                 None => eprintln!("no README.md beside {}: nothing is written into one", directory.display()),
             }
             if let Some(page) = beside(directory, "ADR-follow-up.md") {
-                add_follow_up(&record, &charts, directory, &page, &mut files)?;
+                add_follow_up(&record, &others, &charts, directory, &page, &mut files)?;
             }
         }
     }
@@ -113,17 +116,31 @@ fn add(record: &Record, charts: &[Drawn], directory: &Path, files: &mut Files) -
 }
 
 /// The record's part of a README.
-fn add_part(record: &Record, charts: &[Drawn], directory: &Path, readme: &Path, files: &mut Files) -> Result<()> {
+fn add_part(
+    record: &Record,
+    others: &[Record],
+    charts: &[Drawn],
+    directory: &Path,
+    readme: &Path,
+    files: &mut Files,
+) -> Result<()> {
     let to = seen_from(readme, directory, record)?;
-    let part = markdown::render(&pages::short(record, charts, &to), &format!("{to}/plots"));
+    let part = markdown::render(&pages::short(record, others, charts, &to), &format!("{to}/plots"));
     fill_in(readme, &[(String::new(), fill::block(&part))].into(), files)?;
     Ok(())
 }
 
 /// The record's parts of the follow-up to ADR-003, whose other text has no number of its own.
-fn add_follow_up(record: &Record, charts: &[Drawn], directory: &Path, page: &Path, files: &mut Files) -> Result<()> {
+fn add_follow_up(
+    record: &Record,
+    others: &[Record],
+    charts: &[Drawn],
+    directory: &Path,
+    page: &Path,
+    files: &mut Files,
+) -> Result<()> {
     let to = seen_from(page, directory, record)?;
-    let text = fill_in(page, &follow_up::parts(record, charts, page, &to)?, files)?;
+    let text = fill_in(page, &follow_up::parts(record, others, charts, page, &to)?, files)?;
     follow_up::check(&text).with_context(|| page.display().to_string())
 }
 

@@ -110,6 +110,12 @@ impl std::fmt::Display for Source {
     }
 }
 
+impl From<&str> for Line {
+    fn from(text: &str) -> Self {
+        Self(vec![text.into()])
+    }
+}
+
 impl From<&str> for Piece {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())

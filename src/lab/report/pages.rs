@@ -2,8 +2,9 @@
 
 use super::charts::{Chart, Drawn};
 use super::claims;
-use super::page::{Block, Line, Piece, Value, line};
-use super::read::{Record, Row};
+use super::machines;
+use super::page::{Block, Line, Piece, Source, Table, Value, line};
+use super::read::{PLAYED, Played, Record, Row};
 use super::tables::{PRINTED, TABLES, ways, words_and_code};
 use super::{targets, words};
 
@@ -50,6 +51,10 @@ pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
             Block::Table(table),
         ]);
     }
+    match played(record) {
+        Some(table) => blocks.extend(table),
+        None => missing.push(line!["Missing: which executions were played, ", Piece::Code(PLAYED.into()), "."]),
+    }
     blocks.push(Block::Heading(2, "As printed".to_owned()));
     for (part, title) in PRINTED {
         match record.printed.get(*part) {
@@ -65,7 +70,7 @@ pub(super) fn summary(record: &Record, charts: &[Drawn]) -> Vec<Block> {
 
 /// The short form: headline, its table, what else the numbers say, what failed, two plots, parameters. `to` is the record, seen
 /// from the page.
-pub(super) fn short(record: &Record, charts: &[Drawn], to: &str) -> Vec<Block> {
+pub(super) fn short(record: &Record, others: &[Record], charts: &[Drawn], to: &str) -> Vec<Block> {
     let mut blocks =
         top(record).unwrap_or_else(|| vec![Block::List(vec![lacks("the headline", claims::HOT_PARTS[0])])]);
     let link = |text: &str, file: &str| Piece::Link { text: text.to_owned(), to: format!("{to}/{file}") };
@@ -80,6 +85,11 @@ pub(super) fn short(record: &Record, charts: &[Drawn], to: &str) -> Vec<Block> {
         link("index.html", "index.html"),
         ".",
     ]));
+    if !others.is_empty() {
+        let records: Vec<_> = std::iter::once(record).chain(others).collect();
+        let about = "The same call in the other records; rows are those of the record that a line names, and ratios of its own rounds.";
+        blocks.extend([Block::Text(about.into()), Block::Table(machines::hot(&records, to))]);
+    }
     let failures = failures(record);
     if !failures.is_empty() {
         blocks.push(Block::List(failures));
@@ -128,6 +138,43 @@ fn failures(record: &Record) -> Vec<Line> {
         ]
     });
     rows.map(row).chain(command).collect()
+}
+
+/// The executions that stand for each trace, and how many calls they have.
+fn played(record: &Record) -> Option<Vec<Block>> {
+    let mut traces: Vec<&str> = record.played.iter().map(|played| &played.trace[..]).collect();
+    traces.dedup();
+    let line = |trace: &&str| {
+        let of_trace = record.played.iter().enumerate().filter(|(_, played)| played.trace == *trace);
+        let (rows, played): (Vec<usize>, Vec<_>) = of_trace.unzip();
+        let value = |text: String, column| {
+            let sources =
+                rows.iter().map(|row| Source { part: PLAYED.trim_end_matches(".csv").into(), row: *row, column });
+            Value { text, sources: sources.collect() }
+        };
+        let list = |number: fn(&Played) -> usize| {
+            played.iter().map(|played| number(played).to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let mean = played.iter().map(|played| played.calls).sum::<usize>() as f64 / played.len() as f64;
+        let all = played[0].of_calls as f64 / played[0].of_executions as f64;
+        vec![
+            Value::word(*trace),
+            value(list(|played| played.execution), "execution"),
+            value(list(|played| played.calls), "calls"),
+            value(format!("{mean:.1}"), "calls"),
+            value(format!("{all:.1} of {}", played[0].of_executions), "of_calls / of_executions"),
+        ]
+    };
+    let header = ["trace", "executions", "calls of each", "mean", "mean of all"].map(str::to_owned).into();
+    let table = Table { header, rows: traces.iter().map(line).collect() };
+    let about = "Whole executions are of these, played in turn.";
+    (!traces.is_empty()).then(|| {
+        vec![
+            Block::Heading(3, "The executions that were played".to_owned()),
+            Block::Text(about.into()),
+            Block::Table(table),
+        ]
+    })
 }
 
 /// How many slices each part has, and how many are in no row.

@@ -158,6 +158,22 @@ pub(super) const TABLES: &[Pivot] = &[
         ..WAYS_BY_WORKLOAD
     },
     Pivot {
+        part: "beside",
+        title: "Beside others who compute",
+        about: "A thread for each core computes all the while. The mean call, the median and the 99th percentile: a few calls wait for a scheduler slice, and the mean has them.",
+        column: |row| {
+            let placement = match &row.placement[..] {
+                "split" => "a core each",
+                "same" => "both on one core",
+                _ => "placed by the scheduler",
+            };
+            placement.to_owned()
+        },
+        measures: &[words::mean, words::p50, words::p99],
+        distances: true,
+        ..WAYS_BY_WORKLOAD
+    },
+    Pivot {
         part: "named",
         title: "Named segments, a core each",
         about: "The median call; of `connect` from connecting to the first answer.",

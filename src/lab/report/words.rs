@@ -99,6 +99,10 @@ pub(super) fn p50_interval(row: &Row) -> Value {
     interval(row, nanos, [row.p50_ns, row.p50_low_ns, row.p50_high_ns], "p50_ns")
 }
 
+pub(super) fn mean(row: &Row) -> Value {
+    time(row, row.mean_ns, "mean_ns")
+}
+
 pub(super) fn p99(row: &Row) -> Value {
     time(row, row.p99_ns, "p99_ns")
 }

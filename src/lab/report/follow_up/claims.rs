@@ -281,9 +281,13 @@ fn bottleneck(record: &Record) -> Claim {
             let more = Order::of_bare(1.0 / rate, 1.0 / today_rate) == Order::Faster;
             holds += usize::from(more);
             let (ours, theirs) = (words::rate(best), words::rate(today));
-            let word = if more { "more" } else { "alike" };
-            let text = format!("{}: {} for today's {}, **{word}**", words::way(best), ours.text, theirs.text);
-            because.push(joined(text, [ours, theirs]));
+            because.push(if std::ptr::eq(best, today) {
+                Value { text: format!("{}: {}, **as today**", words::way(today), theirs.text), ..theirs }
+            } else {
+                let word = if more { "more" } else { "alike" };
+                let text = format!("{}: {} for today's {}, **{word}**", words::way(best), ours.text, theirs.text);
+                joined(text, [ours, theirs])
+            });
         }
     }
     let texts: Vec<_> = because.iter().map(|value| value.text.clone()).collect();

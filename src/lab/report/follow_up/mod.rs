@@ -27,6 +27,7 @@ use anyhow::{Result, ensure};
 
 use super::charts::Drawn;
 use super::fill;
+use super::machines;
 use super::markdown;
 use super::page::{Block, Line, Piece, Table, Value, line};
 use super::pages;
@@ -48,18 +49,27 @@ struct Terms {
 
 const TERMS: Terms = Terms { share: 0.05, fixed_ns: 6.3e6, fixed_calls: 7, starts_ns: [0.0, 0.5e9, 1e9, 2e9, 5e9] };
 
-/// All parts by their names. `to` is the record, seen from the page.
-pub(super) fn parts(record: &Record, charts: &[Drawn], page: &Path, to: &str) -> Result<BTreeMap<String, String>> {
+/// All parts by their names: of a record, and whether the others say the same. `to` is the record, seen from the page.
+pub(super) fn parts(
+    record: &Record,
+    others: &[Record],
+    charts: &[Drawn],
+    page: &Path,
+    to: &str,
+) -> Result<BTreeMap<String, String>> {
     let folder = page.parent().unwrap_or(Path::new(""));
     let (counted, faults) = (source::read(&folder.join("source.csv"))?, source::faults(folder)?);
-    let claims = [claims::all(record, &TERMS), rejected::all(record, &counted, faults.as_ref())].concat();
+    let claims = |record| [claims::all(record, &TERMS), rejected::all(record, &counted, faults.as_ref())].concat();
+    let elsewhere: Vec<_> = others.iter().map(|other| (other.name.as_str(), claims(other))).collect();
+    let claims = claims(record);
     let plots = format!("{to}/plots");
     let mut parts = BTreeMap::new();
     let mut put = |name: &str, blocks: &[Block]| {
         parts.insert(name.to_owned(), fill::block(&markdown::render(blocks, &plots)));
     };
     put("record", &[Block::Text(about(record, to))]);
-    put("verdicts", &[Block::Table(verdicts(&claims))]);
+    put("verdicts", &[Block::Table(verdicts(&claims, &elsewhere))]);
+    put("machines", &elsewhere_blocks(record, others, to));
     for claim in &claims {
         put(claim.name, &claim.blocks());
     }
@@ -96,15 +106,41 @@ fn about(record: &Record, to: &str) -> Line {
     ]
 }
 
-fn verdicts(claims: &[Claim]) -> Table {
-    let line = |claim: &Claim| {
-        let to = Value::word(format!("[{}](#{})", claim.said, claim.name));
-        vec![to, Value::word(format!("**{}**", claim.verdict.word())), claim.because.clone()]
+/// What each claim looks like in this record, and in others.
+fn verdicts(claims: &[Claim], elsewhere: &[(&str, Vec<Claim>)]) -> Table {
+    let line = |(number, claim): (usize, &Claim)| {
+        let verdict = |claim: &Claim| Value::word(format!("**{}**", claim.verdict.word()));
+        let mut cells = vec![Value::word(format!("[{}](#{})", claim.said, claim.name)), verdict(claim)];
+        cells.extend(elsewhere.iter().map(|(_, claims)| verdict(&claims[number])));
+        cells.push(claim.because.clone());
+        cells
     };
-    Table {
-        header: ["ADR-003", "this record", "because"].map(str::to_owned).into(),
-        rows: claims.iter().map(line).collect(),
+    let others = elsewhere.iter().map(|(name, _)| *name);
+    let header = ["ADR-003", "this record"].into_iter().chain(others).chain(["because, in this record"]);
+    Table { header: header.map(str::to_owned).collect(), rows: claims.iter().enumerate().map(line).collect() }
+}
+
+/// A hot call in every record, and what the others say of break-even and stages.
+fn elsewhere_blocks(record: &Record, others: &[Record], to: &str) -> Vec<Block> {
+    if others.is_empty() {
+        return vec![Block::Text("No other record lies beside this one.".into())];
     }
+    let records: Vec<_> = std::iter::once(record).chain(others).collect();
+    let about = "A hot read of 32 bytes; rows are those of the record that a line names, and ratios of its own rounds.";
+    let mut blocks = vec![Block::Text(about.into()), Block::Table(machines::hot(&records, to))];
+    for other in others {
+        let text =
+            |what: &str| Block::Text(format!("{what} in {}, by its rows:", machines::link(other, to)).as_str().into());
+        if let Some(table) = pays::hot(other, &TERMS) {
+            blocks.extend([text("From how many calls on something else pays"), table]);
+        }
+        let steps = stages::steps(other);
+        if !steps.is_empty() {
+            blocks.extend([text("Each stage against the one before it"), Block::List(steps)]);
+            blocks.extend(sufficient::beyond(other, &TERMS).map(Block::Text));
+        }
+    }
+    blocks
 }
 
 fn lacks(part: &str) -> Line {

@@ -36,10 +36,6 @@ pub(super) fn blocks(record: &Record, terms: &Terms) -> Vec<Block> {
     if rows.is_empty() {
         return vec![Block::Text(lacks("think"))];
     }
-    let header = |fixed: &[&str]| {
-        let fixed = fixed.iter().map(|text| (*text).to_owned());
-        fixed.chain(terms.starts_ns.iter().map(|ns| starts(*ns))).collect()
-    };
     let about = format!(
         "Calls an execution has to make so that {} of its whole time is saved: {}, S for the interpreter, and its calls at what they take \
          today in the same place. The {} have {} calls of start and end in them. S = 0 is WebAssembly's; Python adds its S. \
@@ -52,8 +48,8 @@ pub(super) fn blocks(record: &Record, terms: &Terms) -> Vec<Block> {
         words::exactly(terms.fixed_ns),
         terms.fixed_calls,
     );
-    let fixed = ["alternative", "between calls", "saved a call", "CPU a call, for today's"];
-    let mut blocks = vec![Block::Text(words_and_code(&about)), Block::Table(Table { header: header(&fixed), rows })];
+    let mut blocks =
+        vec![Block::Text(words_and_code(&about)), Block::Table(Table { header: header(&FIXED, terms), rows })];
     let rows = carrying(record, terms);
     if !rows.is_empty() {
         let about = format!(
@@ -62,10 +58,23 @@ pub(super) fn blocks(record: &Record, terms: &Terms) -> Vec<Block> {
              host, as `genvm_host_calls_total` does. For executions as they were counted, `lab advise` says the same in its line \
              `shm instead, both adaptive`. {MARKS}"
         );
-        let table = Table { header: header(&["shared memory for the socket", "between calls", "saved a call"]), rows };
+        let fixed = ["shared memory for the socket", "between calls", "saved a call"];
+        let table = Table { header: header(&fixed, terms), rows };
         blocks.extend([Block::Text(words_and_code(&about)), Block::Table(table)]);
     }
     blocks
+}
+
+/// The first lines of it, where calls follow each other at once.
+pub(super) fn hot(record: &Record, terms: &Terms) -> Option<Block> {
+    let at_once = between(0);
+    let rows: Vec<_> = calls(record, terms).into_iter().filter(|line| line[1] == at_once).collect();
+    (!rows.is_empty()).then(|| Block::Table(Table { header: header(&FIXED, terms), rows }))
+}
+
+fn header(fixed: &[&str], terms: &Terms) -> Vec<String> {
+    let fixed = fixed.iter().map(|text| (*text).to_owned());
+    fixed.chain(terms.starts_ns.iter().map(|ns| starts(*ns))).collect()
 }
 
 /// Ways to make the same calls, close to each other and with computing between them.
@@ -210,6 +219,8 @@ fn connects(picked: &Picked<'_>, way: &Row) -> Option<f64> {
     connect(&way.wait).or_else(|| connect("adaptive"))
 }
 
+/// What heads the cells of [`calls`] and [`fewer`], before those of each S.
+const FIXED: [&str; 4] = ["alternative", "between calls", "saved a call", "CPU a call, for today's"];
 /// Microseconds between calls: none, and more than the budget of an adaptive wait.
 const THINK_US: [u64; 2] = [0, 100];
 

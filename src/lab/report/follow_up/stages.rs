@@ -74,8 +74,7 @@ pub(super) fn blocks(record: &Record, terms: &Terms) -> Vec<Block> {
         text
     });
     let mut blocks = vec![Block::List(stages.collect())];
-    let steps = STAGES.windows(2).filter_map(|pair| step(record, &pair[0], &pair[1]));
-    let steps: Vec<_> = steps.collect();
+    let steps = steps(record);
     if steps.is_empty() {
         blocks.push(Block::Text(lacks("savings")));
         return blocks;
@@ -87,6 +86,11 @@ pub(super) fn blocks(record: &Record, terms: &Terms) -> Vec<Block> {
     blocks.extend([Block::Text(words_and_code(&about)), Block::List(steps)]);
     blocks.extend(beyond(record, terms).map(Block::Text));
     blocks
+}
+
+/// Each stage against the one before it.
+pub(super) fn steps(record: &Record) -> Vec<Line> {
+    STAGES.windows(2).filter_map(|pair| step(record, &pair[0], &pair[1])).collect()
 }
 
 /// In how many of the recorded contracts a stage is faster than the one before, and what that says.
