@@ -54,15 +54,6 @@ impl WaitStrategy {
         }
     }
 
-    /// The same while yielding pays, [`Park`](Self::Park) while this thread sleeps instead. For those to whom a poll is a system call: as
-    /// many as others make before they look at a clock take longer than sleeping.
-    pub fn if_nobody_computes(self) -> Self {
-        match self {
-            Self::Adaptive { .. } if Crowd::of_thread().is_some() && Crowd::is_here(Instant::now()) => Self::Park,
-            _ => self,
-        }
-    }
-
     /// Whether this strategy ever sleeps.
     pub fn sleeps(self) -> bool {
         !matches!(self, Self::Spin)
@@ -197,6 +188,17 @@ impl Drop for Backoff {
         if self.yielded.is_some() {
             self.learn(Instant::now());
         }
+    }
+}
+
+/// The strategy while yielding pays, [`WaitStrategy::Park`] while this thread sleeps instead of yielding. For those to whom a poll is a
+/// system call: as many as come before the first look at a clock take longer than sleeping.
+pub fn unless_crowded(strategy: WaitStrategy) -> WaitStrategy {
+    match strategy {
+        WaitStrategy::Adaptive { .. } if Crowd::of_thread().is_some() && Crowd::is_here(Instant::now()) => {
+            WaitStrategy::Park
+        }
+        _ => strategy,
     }
 }
 

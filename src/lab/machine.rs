@@ -63,13 +63,35 @@ impl Machine {
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let virtualised = if self.virtualised { "virtual machine" } else { "bare metal" };
-        write!(f, "{}, {} cores, {virtualised}, Linux {}", self.cpu, self.cores, self.kernel)?;
+        write!(f, "{}, {} cores, {virtualised}, Linux {}", processor(&self.cpu), self.cores, self.kernel)?;
         if self.debug_build { write!(f, ", DEBUG BUILD") } else { Ok(()) }
     }
+}
+
+/// What tells a processor from others, without trade marks and what all of them are: a line has room for it then.
+pub(super) fn processor(cpu: &str) -> String {
+    let cpu = cpu.split('@').next().unwrap_or_default().replace("(R)", " ").replace("(TM)", " ");
+    cpu.split_whitespace().filter(|word| !["CPU", "Processor"].contains(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// What a program prints, if it is there and content.
 pub(super) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_processor_is_called_what_people_call_it() {
+        for (cpu, called) in [
+            ("Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz", "Intel Xeon Platinum 8488C"),
+            ("Intel(R) Xeon(R) Processor", "Intel Xeon"),
+            ("Intel(R) Core(TM) i7-1365U", "Intel Core i7-1365U"),
+            ("AMD EPYC", "AMD EPYC"),
+            ("aarch64", "aarch64"),
+        ] {
+            assert_eq!(super::processor(cpu), called);
+        }
+    }
 }

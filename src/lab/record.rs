@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use super::machine::{Machine, output};
+use super::machine::{Machine, output, processor};
 use super::process::Ticks;
 use super::report::{self, Played};
 use super::show::say;
@@ -360,10 +360,8 @@ fn write_played(path: &Path) -> Result<()> {
 /// `DATE-CPU`, with `vm` behind it if it is one.
 fn name(machine: &Machine) -> Result<String> {
     let date = output("date", &["-u", "+%F"]).context("`date` says nothing")?;
-    let cpu = machine.cpu.to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-    // "Intel(R) Xeon(R) Processor" is intel-xeon.
-    let cpu: Vec<_> =
-        cpu.split('-').filter(|word| !["", "r", "tm", "cpu", "processor"].contains(word)).take(4).collect();
+    let cpu = processor(&machine.cpu).to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let cpu: Vec<_> = cpu.split('-').filter(|word| !word.is_empty()).take(4).collect();
     let vm = if machine.virtualised { "-vm" } else { "" };
     Ok(format!("{date}-{}{vm}", cpu.join("-")))
 }

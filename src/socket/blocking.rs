@@ -13,7 +13,7 @@ use super::{Deadline, checked_timeout, failure, poll};
 use crate::options::StreamOptions;
 use crate::peer::{Peer, TransportKind};
 use crate::transport::BlockingStream;
-use crate::wait::{Backoff, Step, WaitStrategy, one_core};
+use crate::wait::{Backoff, Step, WaitStrategy, one_core, unless_crowded};
 
 /// A connected stream socket for a thread that may block. Unbuffered: every write is one `send`, every read one `recv`.
 ///
@@ -60,7 +60,7 @@ impl SocketStream {
         timeout: Option<Duration>,
         mut io: impl FnMut(BorrowedFd<'_>, bool) -> rustix::io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut backoff = Backoff::of_thread(self.wait.if_nobody_computes(), self.alone);
+        let mut backoff = Backoff::of_thread(unless_crowded(self.wait), self.alone);
         let mut deadline = Deadline::new(timeout);
         // With a timeout the kernel is asked to wait by `poll`, which takes one; without, by the call itself.
         let mut sleep = self.wait == WaitStrategy::Park && timeout.is_none();
