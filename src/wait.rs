@@ -159,7 +159,7 @@ impl Backoff {
                 let elapsed = now.duration_since(*self.since.get_or_insert(now));
                 if elapsed < spin {
                     Step::Poll
-                } else if elapsed < spin.saturating_add(yield_for) && !(self.of_thread && Crowd::is_here(now)) {
+                } else if elapsed < spin.saturating_add(yield_for) && !(self.of_thread && Crowd::is_here()) {
                     self.yielding = true;
                     self.yielded = self.of_thread.then_some(now);
                     Step::Yield
@@ -173,11 +173,7 @@ impl Backoff {
     /// From how long the last yield took.
     fn learn(&mut self, now: Instant) {
         if let (Some(at), WaitStrategy::Adaptive { yield_for, .. }) = (self.yielded.take(), self.strategy) {
-            let crowd = Crowd::of_thread();
-            let next = Crowd::after(crowd, now.duration_since(at), yield_for, now);
-            if next != crowd {
-                CROWD.set(next);
-            }
+            CROWD.set(Crowd::after(CROWD.get(), now.duration_since(at), yield_for, now));
         }
     }
 }
@@ -195,9 +191,7 @@ impl Drop for Backoff {
 /// system call: as many as come before the first look at a clock take longer than sleeping.
 pub fn unless_crowded(strategy: WaitStrategy) -> WaitStrategy {
     match strategy {
-        WaitStrategy::Adaptive { .. } if Crowd::of_thread().is_some() && Crowd::is_here(Instant::now()) => {
-            WaitStrategy::Park
-        }
+        WaitStrategy::Adaptive { .. } if Crowd::is_here() => WaitStrategy::Park,
         _ => strategy,
     }
 }
@@ -214,13 +208,9 @@ thread_local! {
 }
 
 impl Crowd {
-    fn of_thread() -> Option<Self> {
-        // A stream may be used while its thread ends.
-        CROWD.try_with(Cell::get).unwrap_or_default()
-    }
-
-    fn is_here(now: Instant) -> bool {
-        Self::of_thread().is_some_and(|crowd| now < crowd.until)
+    /// On this thread's core. Looks at the clock only if somebody was.
+    fn is_here() -> bool {
+        CROWD.get().is_some_and(|crowd| Instant::now() < crowd.until)
     }
 
     /// What is known after a yield that took so long. Each long one in a row doubles the spell, so that trying again costs little; a short
@@ -375,24 +365,31 @@ mod tests {
     #[test]
     fn a_thread_that_yielded_to_one_who_computes_sleeps_instead_for_a_while() {
         let strategy = WaitStrategy::Adaptive { spin: Duration::ZERO, yield_for: Duration::from_millis(1) };
-        let first = |backoff: &mut Backoff| (0..FREE_POLLS).map(|_| backoff.step()).find(|step| *step != Step::Poll);
-        let crowd = || {
+        let first = |mut backoff: Backoff| (0..FREE_POLLS).map(|_| backoff.step()).find(|step| *step != Step::Poll);
+        let of_thread = move || first(Backoff::of_thread(strategy, false));
+        // Learnt when there is something after the yield, and when there is not.
+        for asks_again in [false, true] {
+            CROWD.set(None);
             let mut backoff = Backoff::of_thread(strategy, false);
-            // If it was stopped before its first look, it has no budget left.
-            let yielded = first(&mut backoff) == Some(Step::Yield);
+            assert!((0..FREE_POLLS).any(|_| backoff.step() == Step::Yield));
             std::thread::sleep(LONG_YIELD);
-            yielded
-        };
-        while !crowd() {}
-        assert_eq!(first(&mut Backoff::of_thread(strategy, false)), Some(Step::Park));
+            if asks_again {
+                assert_eq!(backoff.step(), Step::Park);
+                assert!(CROWD.get().is_some());
+            }
+            drop(backoff);
+            assert!(CROWD.get().is_some());
+        }
+        let until = Instant::now() + Duration::from_secs(3600);
+        CROWD.set(Some(Crowd { until, spell: LONGEST_SPELL }));
+        assert_eq!((of_thread(), unless_crowded(strategy)), (Some(Step::Park), WaitStrategy::Park));
+        assert_eq!(unless_crowded(WaitStrategy::Spin), WaitStrategy::Spin);
         // Tasks do not give up a core, and other threads have their own.
-        assert_eq!(first(&mut Backoff::new(strategy, false)), Some(Step::Yield));
-        let other = std::thread::spawn(move || {
-            (0..100).any(|_| first(&mut Backoff::of_thread(strategy, false)) == Some(Step::Yield))
-        });
-        assert!(other.join().expect("no panic"));
+        assert_eq!(first(Backoff::new(strategy, false)), Some(Step::Yield));
+        assert_eq!(std::thread::spawn(of_thread).join().expect("no panic"), Some(Step::Yield));
         // It is over in time.
-        while first(&mut Backoff::of_thread(strategy, false)) == Some(Step::Park) {}
+        CROWD.set(Some(Crowd { until: Instant::now(), spell: LONGEST_SPELL }));
+        assert_eq!((of_thread(), unless_crowded(strategy)), (Some(Step::Yield), strategy));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! a single call; getting a page of a ring; a call that a cache answers. The first two come from the part `cache`, with four of the
 //! traces, so that `check` has eleven others to hold the model against.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::costs::{Costs, FEWEST, LEAST_OF_A_HIT, Way, pages};
@@ -13,11 +15,13 @@ use crate::lab::trace::Trace;
 /// What everything costs on the machine of a record.
 pub(super) fn costs(record: &Record) -> Result<Costs> {
     let mut costs = Costs::of(record)?;
-    if let Some(page) = slope(&left(record, &costs, Way::ShmAdaptive)?) {
+    let distance = costs.distance.clone();
+    let played = played(record, &distance)?;
+    if let Some(page) = slope(&left(&played, &costs, Way::ShmAdaptive)) {
         costs.page = page;
     }
     for way in [Way::SocketSleeping, Way::SocketAdaptive, Way::ShmSleeping, Way::ShmAdaptive] {
-        let left = left(record, &costs, way)?;
+        let left = left(&played, &costs, way);
         if left.is_empty() {
             continue;
         }
@@ -51,18 +55,27 @@ impl Left {
     }
 }
 
-fn left(record: &Record, costs: &Costs, way: Way) -> Result<Vec<Left>> {
-    let mut all = Vec::new();
-    for row in plain(record, costs, "cache").filter(|row| way.is(row)) {
-        let (Some(trace), Some(measured)) = (row.trace(), row.execution_ns) else { continue };
-        let profile = Profile::of_trace(&Trace::built_in(trace)?.only(&record.played(trace)?)?)?.merged();
-        let waiting = Choice::new(way, Fewer::Nothing).waiting(&profile, costs);
-        let (Some(waiting), Some(connect)) = (waiting, costs.connect(way)) else { continue };
-        let pages = pages(way, bytes(&profile.loads), calls(&profile.loads));
-        let ns = measured - (waiting.wall - connect.wall - costs.page * pages);
-        all.push(Left { ns, pages, measured });
+/// The rows of the part `cache` that calls are taken off, by trace, with what was asked of their host.
+fn played<'a>(record: &'a Record, distance: &'a str) -> Result<Vec<(Profile, Vec<&'a Row>)>> {
+    let mut rows: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in plain(record, distance, "cache") {
+        if let Some(trace) = row.trace() {
+            rows.entry(trace).or_default().push(row);
+        }
     }
-    Ok(all)
+    let profile = |trace: &str| Profile::of_trace(&Trace::built_in(trace)?.only(&record.played(trace)?)?);
+    rows.into_iter().map(|(trace, rows)| Ok((profile(trace)?.merged(), rows))).collect()
+}
+
+fn left(played: &[(Profile, Vec<&Row>)], costs: &Costs, way: Way) -> Vec<Left> {
+    let of = |profile: &Profile, row: &Row| {
+        let (measured, connect) = (row.execution_ns?, costs.connect(way)?);
+        let waiting = Choice::new(way, Fewer::Nothing).waiting(profile, costs)?;
+        let pages = pages(way, bytes(&profile.loads), calls(&profile.loads));
+        Some(Left { ns: measured - (waiting.wall - connect.wall - costs.page * pages), pages, measured })
+    };
+    let rows = played.iter().flat_map(|(profile, rows)| rows.iter().map(move |row| (profile, *row)));
+    rows.filter(|(_, row)| way.is(row)).filter_map(|(profile, row)| of(profile, row)).collect()
 }
 
 /// How much more is left for each page, along the line that lies nearest. Nothing if they do not tell, or say that pages give time back.
@@ -78,7 +91,8 @@ fn slope(all: &[Left]) -> Option<f64> {
 /// a cache when the calls that came to the host are taken off, for each call that did not. Looked for where the host takes least.
 fn hit(record: &Record, costs: &Costs) -> f64 {
     let left = |way: Way, row: &Row| {
-        let plain = plain(record, costs, "savings").find(|all| way.is(all) && all.workload == row.workload)?;
+        let plain =
+            plain(record, &costs.distance, "savings").find(|all| way.is(all) && all.workload == row.workload)?;
         let calls = row.execution_calls?;
         let host = calls * costs.call(way, f64::from(PAGE), 0.0, 1.0)?.wall
             + costs.lap(way, calls * f64::from(PAGE), calls)
@@ -87,8 +101,8 @@ fn hit(record: &Record, costs: &Costs) -> f64 {
     };
     let (mut time, mut saved) = (0.0, 0.0);
     for way in [Way::SocketAdaptive, Way::ShmAdaptive] {
-        let cached =
-            rows(record, costs, "savings").filter(|row| way.is(row) && row.cache == Some(PAGE) && row.slices >= FEWEST);
+        let cached = rows(record, &costs.distance, "savings")
+            .filter(|row| way.is(row) && row.cache == Some(PAGE) && row.slices >= FEWEST);
         for (left, calls) in cached.filter_map(|row| left(way, row)) {
             time += left;
             saved += calls;
@@ -97,15 +111,14 @@ fn hit(record: &Record, costs: &Costs) -> f64 {
     if saved > 0.0 { (time / saved).max(LEAST_OF_A_HIT) } else { LEAST_OF_A_HIT }
 }
 
-/// Rows of a part at the distance of all costs.
-fn rows<'a>(record: &'a Record, costs: &'a Costs, part: &str) -> impl Iterator<Item = &'a Row> {
-    let at = |row: &&Row| row.slices > 0 && row.distance.as_deref() == Some(&costs.distance);
-    record.rows(part).iter().filter(at)
+/// Rows of a part that were measured with cores so far apart.
+fn rows<'a>(record: &'a Record, distance: &'a str, part: &str) -> impl Iterator<Item = &'a Row> {
+    record.rows(part).iter().filter(move |row| row.slices > 0 && row.distance.as_deref() == Some(distance))
 }
 
 /// Those without a cache, one call at a time.
-fn plain<'a>(record: &'a Record, costs: &'a Costs, part: &str) -> impl Iterator<Item = &'a Row> {
-    rows(record, costs, part).filter(|row| row.cache.is_none() && row.in_flight == 1)
+fn plain<'a>(record: &'a Record, distance: &'a str, part: &str) -> impl Iterator<Item = &'a Row> {
+    rows(record, distance, part).filter(|row| row.cache.is_none() && row.in_flight == 1)
 }
 
 #[cfg(test)]
