@@ -171,7 +171,7 @@ fn a_refusal_in_the_middle_of_a_read_ends_the_connection() {
     let mut client = HostClient::new(genvm);
     let error = client.storage_read(StorageMode::Default, &ACCOUNT, &SLOT, 0, &mut vec![0; 100_000]).unwrap_err();
     assert!(
-        matches!(error, CallError::Protocol { source: ProtocolError::Truncated { missing: 34_464, .. }, .. }),
+        matches!(error, CallError::Protocol { source: ProtocolError::Truncated { missing: 67_232, .. }, .. }),
         "{error}"
     );
     let error = host.join().unwrap().unwrap_err();

@@ -21,7 +21,7 @@ macro_rules! handler_trait {
             $($async)? fn get_calldata(&mut self) -> Answer<Vec<u8>>;
 
             /// Fills `out`, which comes zeroed, with the bytes of a slot from `index` on. Never asked beyond the slot's
-            /// 2^32 bytes. A read of more than 64 KiB comes as several calls with rising indices; only the first of
+            /// 2^32 bytes. A read of more than 32 KiB comes as several calls with rising indices; only the first of
             /// them may answer a status.
             $($async)? fn storage_read(
                 &mut self,

@@ -11,6 +11,7 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::layout::LINE;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(genvm_loom)]
@@ -127,13 +128,7 @@ impl Mapping {
     #[cfg(not(genvm_loom))]
     #[inline]
     pub(crate) fn prefetch_to_write(&self, offset: usize) {
-        let _place = self.range(offset, 1);
-        // `_mm_prefetch` only makes this instruction for processors of which the compiler was told; others that lack it do nothing.
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: a hint; it changes nothing that the program could observe, and the address is within the mapping.
-        unsafe {
-            core::arch::asm!("prefetchw byte ptr [{}]", in(reg) _place, options(nostack, preserves_flags));
-        }
+        ask_to_write(self.range(offset, 1));
     }
 
     /// Copies `from` into the block. The bytes become visible to the peer with the next release store.
@@ -145,7 +140,7 @@ impl Mapping {
         // SAFETY: `range` checked that the destination lies within the mapping, which is writable; `from` is private
         // memory, so the two do not overlap. Only one producer writes here; what a lying peer reads meanwhile is its
         // own loss.
-        unsafe { copy(from.as_ptr(), to, from.len()) }
+        unsafe { copy::<true>(from.as_ptr(), to, from.len()) }
     }
 
     /// Copies bytes of the block out. A lying peer may change them meanwhile: the result is then arbitrary bytes, which
@@ -156,7 +151,7 @@ impl Mapping {
         let from = self.range(offset, to.len());
         // SAFETY: `range` checked that the source lies within the mapping; `to` is private memory, so the two do not
         // overlap; any byte pattern is a valid `u8`.
-        unsafe { copy(from, to.as_mut_ptr(), to.len()) }
+        unsafe { copy::<false>(from, to.as_mut_ptr(), to.len()) }
     }
 
     /// The address of `offset`, for foreign code that keeps an object of its own in there.
@@ -188,19 +183,21 @@ impl Mapping {
 }
 
 /// Copies in pieces that the C library copies by loads and stores. Longer ones it leaves to `rep movs`, which takes a tenth longer for
-/// 64 KiB whose lines the other core has.
+/// 64 KiB whose lines the other core has. If it `ASKS`, it first asks for all the lines of a piece that it is going to write: the other core
+/// has had them since it read them a lap ago, and stores alone would take them back one after another, which takes longer than copying.
 ///
 /// # Safety
 /// As [`ptr::copy_nonoverlapping`].
 #[cfg(not(genvm_loom))]
 #[inline]
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    if len <= PIECE {
+unsafe fn copy<const ASKS: bool>(from: *const u8, to: *mut u8, len: usize) {
+    let at_once = if ASKS { LINE } else { PIECE };
+    if len <= at_once {
         // SAFETY: what the caller vouches for.
         unsafe { ptr::copy_nonoverlapping(from, to, len) };
     } else {
         // SAFETY: what the caller vouches for.
-        unsafe { copy_pieces(from, to, len) };
+        unsafe { copy_pieces::<ASKS>(from, to, len) };
     }
 }
 
@@ -208,10 +205,26 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 /// As [`copy`].
 #[cfg(not(genvm_loom))]
 #[inline(never)]
-unsafe fn copy_pieces(from: *const u8, to: *mut u8, len: usize) {
+unsafe fn copy_pieces<const ASKS: bool>(from: *const u8, to: *mut u8, len: usize) {
     for at in (0..len).step_by(PIECE) {
+        let piece = PIECE.min(len - at);
+        if ASKS {
+            (at..at + piece).step_by(LINE).for_each(|line| ask_to_write(to.wrapping_add(line)));
+        }
         // SAFETY: a part of what the caller vouches for.
-        unsafe { ptr::copy_nonoverlapping(from.add(at), to.add(at), PIECE.min(len - at)) };
+        unsafe { ptr::copy_nonoverlapping(from.add(at), to.add(at), piece) };
+    }
+}
+
+/// Asks the processor to have the line at `_place` ready for stores.
+#[cfg(not(genvm_loom))]
+#[inline]
+fn ask_to_write(_place: *mut u8) {
+    // `_mm_prefetch` only makes this instruction for processors of which the compiler was told; others that lack it do nothing.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint; it changes nothing that the program could observe, and faults at no address.
+    unsafe {
+        core::arch::asm!("prefetchw byte ptr [{}]", in(reg) _place, options(nostack, preserves_flags));
     }
 }
 

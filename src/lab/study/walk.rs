@@ -235,7 +235,7 @@ fn step_ns() -> f64 {
     median(&mut timed)
 }
 
-/// 64 KiB, as the rings of shared memory have by default or less.
+/// 64 KiB: the half of what the rings of shared memory have by default.
 const RING: usize = 1024;
 const TRIPS: usize = 50;
 const STEPS_TIMED: u64 = 20_000;
