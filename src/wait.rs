@@ -1,8 +1,10 @@
 //! How an end waits: [`WaitStrategy`] is the caller's choice, [`Backoff`] turns it into steps.
 //!
-//! This module decides; it does **not** sleep, poll or own any system object. The transports do that.
+//! This module decides, and gives up the core where that is due; it does **not** sleep, poll or own any system object. The transports do
+//! that.
 
 use std::cell::Cell;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::peer::Peer;
@@ -71,7 +73,7 @@ impl Default for WaitStrategy {
 pub enum Step {
     /// Look again at once; the processor was told that we poll.
     Poll,
-    /// Give up the processor, then look again.
+    /// Give up the processor ([`Backoff::yield_core`]), then look again.
     Yield,
     /// Sleep until woken (only after arming the doorbell and looking once more).
     Park,
@@ -86,22 +88,13 @@ pub struct Backoff {
     /// When the wait began; read from the clock only after `FREE_POLLS`, so that hot answers pay for no clock.
     since: Option<Instant>,
     yielding: bool,
-    /// Whether [`Step::Yield`] gives up a core, not a turn among tasks.
-    of_thread: bool,
-    /// When it was given up last, until it is known how long that took.
-    yielded: Option<Instant>,
 }
 
 impl Backoff {
     /// A new wait. `alone` says that both ends have one core together ([`one_core`]), where polling without yielding
     /// keeps the peer from running.
     pub fn new(strategy: WaitStrategy, alone: bool) -> Self {
-        Self { strategy, alone, polls: 0, since: None, yielding: alone, of_thread: false, yielded: None }
-    }
-
-    /// The wait of a thread: [`Step::Yield`] gives up its core. What that took is learnt from, see [`WaitStrategy::Adaptive`].
-    pub fn of_thread(strategy: WaitStrategy, alone: bool) -> Self {
-        Self { of_thread: true, ..Self::new(strategy, alone) }
+        Self { strategy, alone, polls: 0, since: None, yielding: alone }
     }
 
     /// The same wait when so many polls were made before it was begun: they count.
@@ -155,13 +148,11 @@ impl Backoff {
                 }
                 let spin = if self.alone { Duration::ZERO } else { spin };
                 let now = Instant::now();
-                self.learn(now);
                 let elapsed = now.duration_since(*self.since.get_or_insert(now));
                 if elapsed < spin {
                     Step::Poll
-                } else if elapsed < spin.saturating_add(yield_for) && !(self.of_thread && Crowd::is_here()) {
+                } else if elapsed < spin.saturating_add(yield_for) && !Crowd::is_here() {
                     self.yielding = true;
-                    self.yielded = self.of_thread.then_some(now);
                     Step::Yield
                 } else {
                     Step::Park
@@ -170,20 +161,16 @@ impl Backoff {
         }
     }
 
-    /// From how long the last yield took.
-    fn learn(&mut self, now: Instant) {
-        if let (Some(at), WaitStrategy::Adaptive { yield_for, .. }) = (self.yielded.take(), self.strategy) {
-            CROWD.set(Crowd::after(CROWD.get(), now.duration_since(at), yield_for, now));
-        }
-    }
-}
-
-impl Drop for Backoff {
-    fn drop(&mut self) {
-        // There was something after the yield, so nobody asked for another step.
-        if self.yielded.is_some() {
-            self.learn(Instant::now());
-        }
+    /// Does what [`Step::Yield`] says: gives up the core of this thread, and learns from how long that took, see
+    /// [`WaitStrategy::Adaptive`].
+    pub fn yield_core(&self) {
+        let WaitStrategy::Adaptive { yield_for, .. } = self.strategy else {
+            return thread::yield_now();
+        };
+        let before = Instant::now();
+        thread::yield_now();
+        let now = Instant::now();
+        CROWD.set(Crowd::after(CROWD.get(), now - before, yield_for, now));
     }
 }
 
@@ -365,31 +352,32 @@ mod tests {
     #[test]
     fn a_thread_that_yielded_to_one_who_computes_sleeps_instead_for_a_while() {
         let strategy = WaitStrategy::Adaptive { spin: Duration::ZERO, yield_for: Duration::from_millis(1) };
-        let first = |mut backoff: Backoff| (0..FREE_POLLS).map(|_| backoff.step()).find(|step| *step != Step::Poll);
-        let of_thread = move || first(Backoff::of_thread(strategy, false));
-        // Learnt when there is something after the yield, and when there is not.
-        for asks_again in [false, true] {
-            CROWD.set(None);
-            let mut backoff = Backoff::of_thread(strategy, false);
-            assert!((0..FREE_POLLS).any(|_| backoff.step() == Step::Yield));
-            std::thread::sleep(LONG_YIELD);
-            if asks_again {
-                assert_eq!(backoff.step(), Step::Park);
-                assert!(CROWD.get().is_some());
-            }
-            drop(backoff);
-            assert!(CROWD.get().is_some());
-        }
+        let first = move || {
+            let mut backoff = Backoff::new(strategy, false);
+            (0..FREE_POLLS).map(|_| backoff.step()).find(|step| *step != Step::Poll)
+        };
         let until = Instant::now() + Duration::from_secs(3600);
         CROWD.set(Some(Crowd { until, spell: LONGEST_SPELL }));
-        assert_eq!((of_thread(), unless_crowded(strategy)), (Some(Step::Park), WaitStrategy::Park));
+        assert_eq!((first(), unless_crowded(strategy)), (Some(Step::Park), WaitStrategy::Park));
         assert_eq!(unless_crowded(WaitStrategy::Spin), WaitStrategy::Spin);
-        // Tasks do not give up a core, and other threads have their own.
-        assert_eq!(first(Backoff::new(strategy, false)), Some(Step::Yield));
-        assert_eq!(std::thread::spawn(of_thread).join().expect("no panic"), Some(Step::Yield));
+        // Other threads have cores of their own.
+        assert_eq!(thread::spawn(first).join().expect("no panic"), Some(Step::Yield));
         // It is over in time.
         CROWD.set(Some(Crowd { until: Instant::now(), spell: LONGEST_SPELL }));
-        assert_eq!((of_thread(), unless_crowded(strategy)), (Some(Step::Yield), strategy));
+        assert_eq!((first(), unless_crowded(strategy)), (Some(Step::Yield), strategy));
+    }
+
+    #[test]
+    fn what_a_yield_took_is_learnt_by_who_may_sleep() {
+        let learnt = |strategy| {
+            // Whatever a yield takes here, it is not this.
+            let before = Some(Crowd { until: Instant::now(), spell: Duration::from_nanos(1) });
+            CROWD.set(before);
+            Backoff::new(strategy, false).yield_core();
+            CROWD.get() != before
+        };
+        assert!(learnt(WaitStrategy::ADAPTIVE));
+        assert!(!learnt(WaitStrategy::Spin));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
-use std::thread;
 
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
@@ -101,6 +100,9 @@ impl AsyncShmStream {
         let (wait, alone) = (self.wait, self.alone);
         let backoff = self.waiting(wanted).backoff.get_or_insert_with(|| Backoff::new(wait, alone));
         let (step, fresh, check_peer) = (backoff.step(), backoff.is_fresh(), backoff.check_peer());
+        if step == Step::Yield {
+            backoff.yield_core();
+        }
         if check_peer && self.channel.look()? == Heard::Ring {
             // That byte may have been meant for the other direction, which then never hears of it.
             self.wakers.wake_by_ref();
@@ -108,9 +110,6 @@ impl AsyncShmStream {
         match step {
             Step::Poll if fresh => Poll::Ready(Ok(())),
             Step::Poll | Step::Yield => {
-                if step == Step::Yield {
-                    thread::yield_now();
-                }
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -69,7 +69,7 @@ impl ShmStream {
         polls: u32,
         mut attempt: impl FnMut(&mut Channel) -> io::Result<Option<T>>,
     ) -> io::Result<T> {
-        let mut backoff = Backoff::of_thread(self.wait, self.alone).after(polls);
+        let mut backoff = Backoff::new(self.wait, self.alone).after(polls);
         let mut deadline = Deadline::new(timeout);
         loop {
             match backoff.step() {
@@ -77,7 +77,7 @@ impl ShmStream {
                 Step::Yield => {
                     // Each time: others on this core may keep it for as long as they like.
                     deadline.left()?;
-                    thread::yield_now();
+                    backoff.yield_core();
                 }
                 Step::Park => {
                     if let Some(rest) = self.channel.rest() {

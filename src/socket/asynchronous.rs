@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::thread;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -16,7 +15,7 @@ use super::failure;
 use crate::options::StreamOptions;
 use crate::peer::{Peer, TransportKind};
 use crate::transport::AsyncStream;
-use crate::wait::{Backoff, Step, Streak, WaitStrategy, one_core};
+use crate::wait::{Backoff, Step, Streak, WaitStrategy, one_core, unless_crowded};
 
 /// A connected stream socket for a tokio task.
 ///
@@ -71,13 +70,13 @@ impl AsyncSocketStream {
                 Err(error) => return Some(Poll::Ready(Err(failure(error.into(), PollFlags::IN)))),
             }
             self.streak.waited();
-            let backoff = self.reading.get_or_insert_with(|| Backoff::new(self.wait, self.alone));
+            let backoff = self.reading.get_or_insert_with(|| Backoff::new(unless_crowded(self.wait), self.alone));
             let step = backoff.step();
             return match step {
                 Step::Park => None,
                 Step::Poll | Step::Yield => {
                     if step == Step::Yield {
-                        thread::yield_now();
+                        backoff.yield_core();
                     }
                     cx.waker().wake_by_ref();
                     Some(Poll::Pending)

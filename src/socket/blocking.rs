@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::thread;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
@@ -60,7 +59,7 @@ impl SocketStream {
         timeout: Option<Duration>,
         mut io: impl FnMut(BorrowedFd<'_>, bool) -> rustix::io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut backoff = Backoff::of_thread(unless_crowded(self.wait), self.alone);
+        let mut backoff = Backoff::new(unless_crowded(self.wait), self.alone);
         let mut deadline = Deadline::new(timeout);
         // With a timeout the kernel is asked to wait by `poll`, which takes one; without, by the call itself.
         let mut sleep = self.wait == WaitStrategy::Park && timeout.is_none();
@@ -76,7 +75,7 @@ impl SocketStream {
                 Step::Yield => {
                     // Each time: others on this core may keep it for as long as they like.
                     deadline.left()?;
-                    thread::yield_now();
+                    backoff.yield_core();
                 }
                 Step::Park if timeout.is_none() && !sleep => sleep = true,
                 // Here too after a signal, or if an inherited descriptor turns out to be non-blocking.
