@@ -208,7 +208,8 @@ unsafe fn copy<const ASKS: bool>(from: *const u8, to: *mut u8, len: usize) {
 unsafe fn copy_pieces<const ASKS: bool>(from: *const u8, to: *mut u8, len: usize) {
     for at in (0..len).step_by(PIECE) {
         let piece = PIECE.min(len - at);
-        if ASKS {
+        // A hint changes nothing that a fuzzer could find, but every turn of a loop is counted there.
+        if ASKS && cfg!(not(genvm_fuzz)) {
             (at..at + piece).step_by(LINE).for_each(|line| ask_to_write(to.wrapping_add(line)));
         }
         // SAFETY: a part of what the caller vouches for.
