@@ -28,8 +28,8 @@ pub enum WaitStrategy {
     ///
     /// The sum should exceed the machine's wake-up latency: with 2 µs one hiccup parks both ends and they stay parked.
     ///
-    /// A thread that has learnt that giving up its core costs a scheduler slice, because somebody computes there, sleeps instead of
-    /// yielding for a while: who is woken runs before who computes, who yields does not.
+    /// A thread, a runtime's as well, that has learnt that giving up its core costs a scheduler slice, because somebody computes there,
+    /// sleeps instead of yielding for a while: who is woken runs before who computes, who yields does not.
     Adaptive {
         /// How long to poll without giving up the processor.
         spin: Duration,

@@ -155,7 +155,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "beside",
         question: "calls on a busy machine: who computes wants every core all the while",
-        arguments: "compare --time 60 --rounds 10 --workloads read:32 --placements split,same,free --beside 1",
+        arguments: "compare --time 90 --rounds 10 --workloads read:32 --placements split,same,free --hosts thread,tokio --beside 1",
     },
     Part {
         name: "named",

@@ -1,8 +1,8 @@
 //! `lab study walk`: what passing whole cache lines along a ring costs, with nothing else on the way: the least that any ring can take.
 //!
-//! The floor of every table is one line that two cores throw at each other. A message travels in lines that were written a lap ago,
-//! a request of GenVM's in two, and each end has something to do in between. This study adds those one by one. There is no transport
-//! in it: no checks, no doorbell, no copies beyond the lines themselves.
+//! The floor of every table is one line that two cores throw at each other, and both write. Each end of `shm://` writes lines of its own,
+//! goes on to the next ones with every message, needs two of them for a request of GenVM's, and has something to do in between. This study
+//! adds those one by one. There is no transport in it: no checks, no doorbell, no copies beyond the lines themselves.
 #![allow(unsafe_code, reason = "lines are written and read as plain memory, several words in one go")]
 
 use std::cell::UnsafeCell;
@@ -38,9 +38,36 @@ pub(in crate::lab) struct WalkArgs {
 
 #[derive(Debug, Clone, Copy)]
 struct Case {
+    way: Way,
     /// Lines of a request and of its answer.
     lines: [usize; 2],
     work_ns: u64,
+}
+
+/// Who writes which lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Both ends the same ones again and again: the floor, with something in it.
+    OnePlace,
+    /// Both ends one ring: an answer lies where its request lay.
+    OneRing,
+    /// Each end its own, the same ones again and again.
+    PlaceEach,
+    /// Each end its own ring, as `shm://` does.
+    RingEach,
+}
+
+impl Way {
+    const ALL: [Self; 4] = [Self::OnePlace, Self::OneRing, Self::PlaceEach, Self::RingEach];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::OnePlace => "one place",
+            Self::OneRing => "one ring",
+            Self::PlaceEach => "a place each",
+            Self::RingEach => "a ring each",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,10 +85,16 @@ pub(super) fn run(args: WalkArgs) -> Result<ExitCode> {
         bail!("this process may use one core only; lines are passed between two")
     };
     let started = Instant::now();
-    let cases: Vec<Case> = [[1, 1], [2, 1]]
-        .iter()
-        .flat_map(|&lines| args.work.iter().map(move |&work_ns| Case { lines, work_ns }))
-        .collect();
+    let sizes = [[1, 1], [2, 1]];
+    let idle = Way::ALL.iter().flat_map(|&way| sizes.map(|lines| Case { way, lines, work_ns: 0 }));
+    let busy = sizes.iter().flat_map(|&lines| {
+        args.work.iter().filter(|&&work_ns| work_ns > 0).map(move |&work_ns| Case {
+            way: Way::RingEach,
+            lines,
+            work_ns,
+        })
+    });
+    let cases: Vec<Case> = idle.chain(busy).collect();
     let progress = progress(u64::from(args.rounds) * cases.len() as u64, "cases");
     let (mut samples, mut moved) = (Vec::new(), 0);
     for round in 0..args.rounds {
@@ -89,9 +122,11 @@ pub(super) fn run(args: WalkArgs) -> Result<ExitCode> {
     }
     let all = samples.len() + moved;
     out += &format!(
-        "A round trip of messages of so many lines, out + back, along two rings of {RING} lines; work is done at each end, of\n\
-         every message, in a chain of multiplications. × floor: against one line bounced between the same two cores, right\n\
-         before and after. Beyond: what the round trip takes beyond that floor and the work of both ends.\n\
+        "A round trip of messages of so many lines, out + back. Who writes what: both ends one place, again and again, as the\n\
+         floor does, or one ring, an answer where its request lay; or each end its own place or ring, as shm:// does, for a peer\n\
+         that cannot be trusted with more. Rings have {RING} lines. Work is done at each end, of every message, in a chain of\n\
+         multiplications. × floor: against one line bounced between the same two cores, right before and after. Beyond: what\n\
+         the round trip takes beyond that floor and the work of both ends.\n\
          Of {all} measurements {moved} are left out because the cores moved meanwhile.\n{}; {:.0} s.\n",
         Machine::look(),
         started.elapsed().as_secs_f64(),
@@ -103,7 +138,7 @@ pub(super) fn run(args: WalkArgs) -> Result<ExitCode> {
 fn table(distance: Distance, cases: &[Case], samples: &[Sample]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["lines", "work", "measured", "floor", "round trip", "× floor", "beyond"]);
+    table.set_header(["written", "lines", "work", "measured", "floor", "round trip", "× floor", "beyond"]);
     for (number, case) in cases.iter().enumerate() {
         let of = |value: fn(&Sample) -> f64| {
             let mut values: Vec<f64> = samples.iter().filter(|sample| sample.case == number).map(value).collect();
@@ -114,6 +149,7 @@ fn table(distance: Distance, cases: &[Case], samples: &[Sample]) -> String {
         if count > 0 {
             let [out, back] = case.lines;
             table.add_row([
+                case.way.name().to_owned(),
                 format!("{out}+{back}"),
                 nanos(case.work_ns as f64),
                 count.to_string(),
@@ -124,7 +160,7 @@ fn table(distance: Distance, cases: &[Case], samples: &[Sample]) -> String {
             ]);
         }
     }
-    (1..7)
+    (2..8)
         .filter_map(|column| table.column_mut(column).map(|column| column.set_cell_alignment(CellAlignment::Right)))
         .count();
     let table: String = table.to_string().lines().flat_map(|line| [line.trim_end(), "\n"]).map(str::to_owned).collect();
@@ -133,26 +169,34 @@ fn table(distance: Distance, cases: &[Case], samples: &[Sample]) -> String {
 
 /// Nanoseconds of a round trip between cores `a` and `b`.
 fn walk(a: usize, b: usize, case: Case) -> f64 {
-    let (requests, answers) = (&Ring::new(), &Ring::new());
     let [out, back] = case.lines;
+    let place = |lines| if matches!(case.way, Way::OneRing | Way::RingEach) { RING } else { lines };
+    let (ours, theirs) = (&Ring::new(place(out)), &Ring::new(place(back)));
+    let (answers, step) = if matches!(case.way, Way::OnePlace | Way::OneRing) { (ours, out) } else { (theirs, back) };
     let steps = (case.work_ns as f64 / step_ns()) as u64;
-    let (mut asked, mut heard) = (0, 0);
-    let (mut taken, mut answered) = (0, 0);
+    let (mut asked, mut answered) = (0, 0);
     let answer = move || {
-        if !requests.take(&mut taken, out) {
+        if !ours.take(answered * out, request(answered), out) {
             return spin_loop();
         }
         work(steps);
-        answers.put(&mut answered, back);
+        answers.put(answered * step, request(answered) + 1, back);
+        answered += 1;
     };
     let ask = move || {
         work(steps);
-        requests.put(&mut asked, out);
-        while !answers.take(&mut heard, back) {
+        ours.put(asked * out, request(asked), out);
+        while !answers.take(asked * step, request(asked) + 1, back) {
             spin_loop();
         }
+        asked += 1;
     };
     between(a, b, TRIPS, ask, answer)
+}
+
+/// What stands in the lines of a request; its answer has the next number.
+fn request(number: usize) -> u64 {
+    2 * number as u64 + 1
 }
 
 /// Which message it is, stored last, and the rest of the line.
@@ -163,45 +207,48 @@ struct Line {
 }
 
 /// Messages of whole lines.
-struct Ring(Vec<Line>);
+struct Ring {
+    lines: Vec<Line>,
+    /// One less than how many of them are used, a power of two.
+    mask: usize,
+}
 
 // SAFETY: whoever puts a message writes its lines before it stores the header (Release), and whoever takes it reads them after it
-// has seen that (Acquire). They are written again a lap later only, and a lap has as many messages as `walk` has long since been
-// answered, each of which says that it was taken.
+// has seen that (Acquire). They are written again only by who has taken it, or has taken a message that was put after it was taken.
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    fn new() -> Self {
-        Self((0..RING).map(|_| Line { header: AtomicU64::new(0), rest: UnsafeCell::new([0; 7]) }).collect())
+    fn new(used: usize) -> Self {
+        let line = || Line { header: AtomicU64::new(0), rest: UnsafeCell::new([0; 7]) };
+        assert!(used.is_power_of_two() && used <= RING);
+        Self { lines: (0..RING).map(|_| line()).collect(), mask: used - 1 }
     }
 
-    fn line(&self, position: u64) -> &Line {
-        &self.0[position as usize % RING]
+    fn line(&self, at: usize) -> &Line {
+        &self.lines[at & self.mask]
     }
 
-    fn put(&self, position: &mut u64, lines: usize) {
-        for at in (0..lines as u64).rev() {
+    fn put(&self, at: usize, message: u64, lines: usize) {
+        for at in (at..at + lines).rev() {
             // In one go: while the other end polls, every store to the line may have to fetch it anew.
             // SAFETY: see `Sync`.
-            unsafe { self.line(*position + at).rest.get().write([*position; 7]) };
+            unsafe { self.line(at).rest.get().write([message; 7]) };
         }
-        self.line(*position).header.store(*position + 1, Ordering::Release);
-        *position += lines as u64;
+        self.line(at).header.store(message, Ordering::Release);
     }
 
-    fn take(&self, position: &mut u64, lines: usize) -> bool {
+    fn take(&self, at: usize, message: u64, lines: usize) -> bool {
         if lines > 1 {
-            prefetch(self.line(*position + 1));
+            prefetch(self.line(at + 1));
         }
-        if self.line(*position).header.load(Ordering::Acquire) != *position + 1 {
+        if self.line(at).header.load(Ordering::Acquire) != message {
             return false;
         }
-        for at in 0..lines as u64 {
+        for at in at..at + lines {
             // SAFETY: see `Sync`.
-            let rest = unsafe { self.line(*position + at).rest.get().read() };
-            assert!(rest == [*position; 7], "a message that is not whole");
+            let rest = unsafe { self.line(at).rest.get().read() };
+            assert!(rest == [message; 7], "a message that is not whole");
         }
-        *position += lines as u64;
         true
     }
 }
@@ -245,14 +292,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_taken_once_it_is_whole_and_only_once() {
-        let ring = Ring::new();
-        let (mut put, mut taken) = (0, 0);
-        for lines in (0..3 * RING).map(|n| 1 + n % 2) {
-            assert!(!ring.take(&mut taken, lines));
-            ring.put(&mut put, lines);
-            assert!(ring.take(&mut taken, lines));
+    fn a_message_is_taken_once_it_is_whole() {
+        let ring = Ring::new(RING);
+        let mut at = 0;
+        for (number, lines) in (0..3 * RING).map(|number| (number, 1 + number % 2)) {
+            assert!(!ring.take(at, request(number), lines));
+            ring.put(at, request(number), lines);
+            assert!(ring.take(at, request(number), lines));
+            at += lines;
         }
-        assert_eq!(put, taken);
+    }
+
+    #[test]
+    fn every_way_brings_every_message_back() {
+        if let [a, b, ..] = cores()[..] {
+            for way in Way::ALL {
+                assert!(walk(a, b, Case { way, lines: [2, 1], work_ns: 0 }) > 0.0, "{way:?}");
+            }
+        }
     }
 }
