@@ -11,6 +11,7 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
+#[cfg(not(genvm_loom))]
 use super::layout::LINE;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
