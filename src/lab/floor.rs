@@ -1,5 +1,6 @@
 //! Floors: what the hardware allows between two cores, measured without any transport. No transport between two processes can
-//! be faster.
+//! be faster than the line. The copies are plain ones: who asks for the lines ahead, as `shm://` does, can come down to them, or a little
+//! below.
 #![allow(unsafe_code, reason = "the copy floor is plain copies into and out of memory that two threads share")]
 
 use std::cell::UnsafeCell;
