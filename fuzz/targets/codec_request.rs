@@ -42,7 +42,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 
     let no_eth_reply = if revision == Revision::One { Status::Absent } else { Status::EvmReverted };
     let mut host = HostState::new().begin(Environment { no_eth_reply, ..Environment::default() });
-    // In a few dozen pieces at most: each is a try to decode all that is there, and hundreds of them find nothing more.
+    // In a few dozen pieces at most: each is a try to decode all that is there, and hundreds of them took most of the time.
     let piece = (1 + cut).max(input.len() / 32);
     let mut stream = Script { input, piece, output: 0 };
     match serve_blocking(&mut stream, &mut host, &protocol) {

@@ -369,8 +369,8 @@ fn unanswerable(method: Method, error: HandlerError) -> ServeError {
 const OK: u8 = 0;
 
 /// A `storage_read` is answered in pieces of at most this many bytes: memory must not follow a length that the peer
-/// merely announced, and a client copies one piece while the next is read. With a half as much 64 KiB take as long or a tenth less over
-/// shared memory, and up to a tenth longer over a socket.
+/// merely announced, and a client copies one piece while the next is read. With a half as much 64 KiB take up to a tenth less over shared
+/// memory, and up to an eighth longer over a sleeping socket.
 const PIECE: u32 = 32 << 10;
 
 /// Answers to pipelined requests are written out when they have become longer than this.
