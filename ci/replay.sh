@@ -49,17 +49,18 @@ expected=''
 for revision in 1 2; do
     for scheme in unix shm shm-named tcp; do
         for cache in 0 32; do
-            executions=0 reads=0 bytes=0 left_out=0
+            executions=0 reads=0 bytes=0 answers=0 left_out=0
             for trace in "${traces[@]}"; do
                 place="$trace over $scheme at revision $revision, cache $cache"
                 replay
-                read -r e r b l < <(awk '/ executions, / { e = $2 } /^verified: / { r = $2; b = $4 } /^left out: / { l = $3 }
-                    END { print e + 0, r + 0, b + 0, l + 0 }' "$out/replay")
+                read -r e r b a l < <(awk '/ executions, / { e = $2 } /^verified: / { r = $2; b = $4; a = $6 } /^left out: / { l = $3 }
+                    END { print e + 0, r + 0, b + 0, a + 0, l + 0 }' "$out/replay")
                 [ "$e" -gt 0 ]
                 [ "$r" -gt 0 ]
-                executions=$((executions + e)) reads=$((reads + r)) bytes=$((bytes + b)) left_out=$((left_out + l))
+                executions=$((executions + e)) reads=$((reads + r)) bytes=$((bytes + b)) answers=$((answers + a))
+                left_out=$((left_out + l))
             done
-            verified="${#traces[@]} traces, $executions executions, $reads reads, $bytes bytes"
+            verified="${#traces[@]} traces, $executions executions, $reads reads, $bytes bytes, $answers other answers"
             echo "revision $revision, $scheme, cache $cache: $verified; $left_out calls left out"
             # However they are played, the same is read.
             [ "$verified" = "${expected:=$verified}" ]

@@ -1,4 +1,4 @@
-//! Where a host is: [`Address`], parsed once, printed back unchanged.
+//! Where a host is: [`Address`], parsed once, printed back in its full form.
 //!
 //! Parsing does not touch the file system and does not ask whether the transport is compiled in; that is
 //! [`connection`](crate::connection)'s job, so that an address from a newer build still reads as what it is.

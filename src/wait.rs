@@ -11,14 +11,14 @@ use crate::peer::Peer;
 
 /// What an end of a connection does while it has nothing to read, or no room to write.
 ///
-/// Each end chooses for itself. The gap between a Unix socket and shared memory is almost all waking up: a core that
-/// went to sleep costs 25–35 µs on virtual machines and 1–3 µs on most bare metal, a cache line 0.1–0.5 µs.
+/// Each end chooses for itself. Most of the gap between a sleeping Unix socket and shared memory is waking up: a core that went to sleep
+/// cost about 26 µs on one of the virtual machines in `results/` and about 3 µs on the other, a cache line there and back 0.1 to 0.2.
 ///
 /// | strategy | choose it when |
 /// | --- | --- |
 /// | [`Spin`](Self::Spin) | the peer has a core of its own and latency is worth a whole core. Where both ends have one core together it yields between polls, otherwise a call would cost a scheduler slice. |
-/// | [`Adaptive`](Self::Adaptive) | always, unless you measured: hot calls are as fast as spinning, an idle end costs nothing. |
-/// | [`Park`](Self::Park) | many more connections than cores, or CPU time matters more than latency. |
+/// | [`Adaptive`](Self::Adaptive) | each end has a core, or both have one together: hot calls are as fast as spinning, an idle end costs nothing. |
+/// | [`Park`](Self::Park) | more ends than cores, others who compute on them, or CPU time matters more than latency. |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitStrategy {
@@ -41,8 +41,9 @@ pub enum WaitStrategy {
 }
 
 impl WaitStrategy {
-    /// [`Adaptive`](Self::Adaptive) with 1 µs of spinning and 50 µs of yielding: together about what waking up costs, so that a wait
-    /// costs at most about twice what was unavoidable. `results/` has the sweep.
+    /// [`Adaptive`](Self::Adaptive) with 1 µs of spinning and 50 µs of yielding: together about twice what waking up costs where
+    /// that is dear. Who waits longer than that pays up to twice the processor time of sleeping there, and up to five times where waking costs
+    /// a tenth as much. `results/` has the sweep.
     pub const ADAPTIVE: Self = Self::Adaptive { spin: Duration::from_micros(1), yield_for: Duration::from_micros(50) };
 
     /// How many polls come before the first look at a clock, whatever the strategy's budget: hot answers pay for no clock.
@@ -94,7 +95,7 @@ impl Backoff {
     /// A new wait. `alone` says that both ends have one core together ([`one_core`]), where polling without yielding
     /// keeps the peer from running.
     pub fn new(strategy: WaitStrategy, alone: bool) -> Self {
-        Self { strategy, alone, polls: 0, since: None, yielding: alone }
+        Self { strategy, alone, polls: 0, since: None, yielding: strategy.free_polls(alone) == 0 }
     }
 
     /// The same wait when so many polls were made before it was begun: they count.
@@ -110,7 +111,7 @@ impl Backoff {
         self.polls = self.polls.wrapping_add(1);
         match self.strategy {
             WaitStrategy::Park => Step::Park,
-            _ if self.polls < FREE_POLLS && !self.alone => {
+            _ if self.polls < FREE_POLLS && !self.yielding => {
                 std::hint::spin_loop();
                 Step::Poll
             }
@@ -399,7 +400,11 @@ mod tests {
 
     #[test]
     fn adaptive_without_budget_parks() {
-        let mut none = Backoff::new(WaitStrategy::Adaptive { spin: Duration::ZERO, yield_for: Duration::ZERO }, true);
-        assert_eq!(none.step(), Step::Park);
+        for alone in [false, true] {
+            let none = WaitStrategy::Adaptive { spin: Duration::ZERO, yield_for: Duration::ZERO };
+            assert_eq!(Backoff::new(none, alone).step(), Step::Park);
+            let no_spin = WaitStrategy::Adaptive { spin: Duration::ZERO, yield_for: Duration::from_secs(100) };
+            assert_eq!(Backoff::new(no_spin, alone).step(), Step::Yield);
+        }
     }
 }

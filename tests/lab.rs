@@ -138,7 +138,7 @@ fn nobody_has_to_read_what_it_prints() {
     let directory = directory();
     let address = format!("unix://{}/host.sock", directory.path().display());
     let _host = Host::start(&["--listen", &address, "--seed-trace", "storage"]);
-    let mut replay = lab(&["replay", "--connect", &address, "--trace", "storage", "--executions", "0..3", "--seeded"]);
+    let mut replay = lab(&["replay", "--connect", &address, "--trace", "storage", "--executions", "0..3"]);
     let mut replay = replay.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("transport-lab replay");
     drop(replay.stdout.take());
     let output = replay.wait_with_output().expect("it ends");

@@ -285,6 +285,43 @@ fn hello_bytes_come_first_and_are_those_agreed_on() {
         assert!(batch.run().iter().all(Result::is_ok));
         assert_eq!(stream.take_output(), [hello, b"\x05\x01\0\0\0"].concat());
     }
+    // Not if it calls nothing.
+    let stream = Script::default();
+    let mut client = HostClient::speaking(protocol, stream.clone());
+    assert!(client.batch_within(4096).run().is_empty());
+    assert_eq!(stream.take_output(), b"");
+    client.greet().unwrap();
+    assert_eq!(stream.take_output(), b"hello");
+}
+
+/// A stream whose peer is known to be gone: what it had written can still be read.
+struct Left(Script);
+
+impl std::io::Read for Left {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(out)
+    }
+}
+
+impl std::io::Write for Left {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn what_is_not_answered_is_served_whoever_has_left() {
+    let request = |golden: Golden| (!golden.decoded.method().is_answered()).then_some(golden.request);
+    let requests: Vec<u8> = golden().into_iter().filter_map(request).flatten().collect();
+    let mut host = GoldenHost::default();
+    // One request a read, as over a ring.
+    let mut stream = Left(Script::new(&requests.repeat(3)).at_most(requests.len()));
+    assert_eq!(serve_blocking(&mut stream, &mut host, &Protocol::ONE).unwrap(), Served::Closed);
+    assert!(host.asked.len() >= 3, "{:?}", host.asked);
 }
 
 #[tokio::test]

@@ -39,6 +39,9 @@ impl Baseline {
             let Some(Value::Array(theirs)) = report.get("rows").filter(|_| report["machine"].is_object()) else {
                 continue; // of another verb
             };
+            if report["beside"].as_u64().unwrap_or(0) > 0 {
+                continue; // measured beside others who computed, which `--baseline` never is
+            }
             let here = serde_json::to_value(machine)?;
             for field in ["cpu", "cores", "virtualised", "debug_build"] {
                 let (then, now) = (&report["machine"][field], &here[field]);
@@ -197,6 +200,8 @@ mod tests {
         assert_eq!(read(true).expect("forced"), 2);
         fs::write(&file, report(&Machine::look().cpu)).expect("written");
         fs::write(directory.path().join("doorbell.json"), "{}").expect("written");
+        let beside = report(&Machine::look().cpu).replacen('{', "{\"beside\":1,", 1);
+        fs::write(directory.path().join("beside.json"), beside).expect("written");
         assert_eq!(read(false).expect("this machine"), 2);
         fs::write(&file, "nonsense").expect("written");
         assert!(format!("{:#}", read(false).expect_err("nonsense")).contains("cannot read"));

@@ -182,7 +182,13 @@ pub(super) fn run(args: CompareArgs) -> Result<Ended> {
 
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("cannot handle signals")?;
+    ctrlc::set_handler(move || {
+        // At the first one what was measured is shown. The workers end when their input does.
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot handle signals")?;
     let mut visits = Visits {
         cells: &cells,
         cores: cores(),
@@ -379,6 +385,11 @@ fn cells(args: &CompareArgs) -> Result<Vec<Cell>> {
         !cells.is_empty(),
         "a cache changes executions with one call in flight; add --cache 0, or a workload trace:NAME with --in-flight 1"
     );
+    let lost = situations.iter().filter(|situation| !cells.iter().any(|cell| cell.situation == **situation));
+    let lost: Vec<_> = lost.map(Situation::to_string).collect();
+    if !lost.is_empty() {
+        eprintln!("left out, because a cache changes executions only; add --cache 0: {}", lost.join("; "));
+    }
     Ok(cells)
 }
 
@@ -399,7 +410,8 @@ fn ways(args: &CompareArgs) -> Vec<Way> {
     let (no_budgets, no_rings) = ((vec![None], vec![None]), vec![None]);
     let mut ways = Vec::new();
     for &host in &args.hosts {
-        for &transport in &args.transports {
+        // A library's host is what it is.
+        for &transport in args.transports.iter().filter(|transport| transport.is_ours() || host == args.hosts[0]) {
             let rings = if transport.has_rings() { &rings } else { &no_rings };
             for &wait in args.waits.iter().filter(|wait| transport.waits(**wait)) {
                 let (spins, yields) = if wait == Wait::Adaptive { &budgets } else { &no_budgets };

@@ -20,13 +20,13 @@ pub(super) struct HostArgs {
     #[arg(long, value_name = "ADDRESS")]
     listen: String,
     /// Prepare the state that executions of this trace expect; the k-th connection is execution k
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = "seed")]
     seed_trace: Option<String>,
     /// The same from a CSV file
-    #[arg(long, value_name = "FILE", conflicts_with = "seed_trace")]
+    #[arg(long, value_name = "FILE", group = "seed")]
     seed_trace_file: Option<PathBuf>,
-    /// The execution that the first connection is
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// The execution that the first connection is, of the trace that it was seeded with
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "seed")]
     first_execution: usize,
     /// How connections wait
     #[arg(long, value_enum, default_value_t = Wait::Adaptive)]

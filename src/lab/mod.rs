@@ -10,7 +10,7 @@
 //! | `model` | what storage must contain, independently of `HostState` |
 //! | `serving` | what the connections of a host get |
 //! | `line` | how it reaches its host |
-//! | `workload` | what GenVM does, step by step |
+//! | `workload`, `executions` | what GenVM does, step by step; whole executions |
 //! | `rival` | what transports are compared with: GenVM's present client, HTTP, other people's IPC |
 //! | `floor` | what two cores can do at best: pass a line, copy bytes |
 //! | `stats` | medians, and histograms that travel between processes |
@@ -43,6 +43,7 @@ pub mod cli;
 mod compare;
 mod data;
 mod doctor;
+mod executions;
 mod floor;
 mod host;
 mod interval;

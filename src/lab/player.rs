@@ -186,6 +186,17 @@ impl<'t> Player<'t> {
         Ok(played?)
     }
 
+    /// Whether a host that was seeded with the trace can have answered that: of the calls whose answers have a length of their own, with as
+    /// many bytes as were recorded.
+    pub(super) fn is_answer(&self, execution: usize, at: usize, played: &Played) -> bool {
+        match self.trace.executions[execution].calls[at] {
+            Call::Other { method, reply, .. } if is_variable(method) && reply > 0 => {
+                matches!(played, Played::Reply(got) if got.len() == reply as usize)
+            }
+            _ => true,
+        }
+    }
+
     /// Plays an execution and compares every byte read with `model`. Returns how many calls and bytes were compared.
     pub(super) fn verify<C: Calls>(
         &mut self,
@@ -225,6 +236,11 @@ impl<'t> Player<'t> {
                     verified.bytes += u64::from(len);
                 }
                 (Call::Write { slot, index, .. }, _) => model.write(account, slot, index, &self.buffer),
+                (Call::Other { reply, .. }, Played::Status)
+                    if seeded && !self.is_answer(execution, at, &Played::Status) =>
+                {
+                    bail!("{}: a status came back instead of {reply} bytes", place());
+                }
                 // Contents that only a host knows which was seeded with this trace, at this execution.
                 (Call::Other { method, reply, .. }, Played::Reply(got)) if seeded && is_variable(method) => {
                     let expected = match method {

@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::time::{ClockId, clock_gettime};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -131,14 +132,35 @@ impl Worker {
         writeln!(input, "{line}").with_context(|| format!("{} is gone", self.name))
     }
 
-    /// Waits for its next line.
+    /// Waits for its next line; not for ever, because what it measures may hang.
     pub(super) fn hear<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let mut line = String::new();
-        ensure!(self.output.read_line(&mut line)? > 0, "{} ended: {:?}", self.name, self.child.wait()?);
-        match serde_json::from_str(&line)? {
+        let line = self.line(PATIENCE)?;
+        match serde_json::from_slice(&line)? {
             Said::Ok(value) => Ok(value),
             Said::Err(error) => bail!("{}: {error}", self.name),
         }
+    }
+
+    fn line(&mut self, patience: Duration) -> Result<Vec<u8>> {
+        let (mut line, until) = (Vec::new(), Instant::now() + patience);
+        while line.last() != Some(&b'\n') {
+            if self.output.buffer().is_empty() {
+                let left = until.saturating_duration_since(Instant::now());
+                let mut readable = [PollFd::new(self.output.get_ref(), PollFlags::IN)];
+                match poll(&mut readable, Some(&left.try_into()?)) {
+                    Ok(0) => bail!("{} has not answered for {patience:?}", self.name),
+                    Ok(_) => {}
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let some = self.output.fill_buf()?;
+            ensure!(!some.is_empty(), "{} ended: {:?}", self.name, self.child.wait()?);
+            let end = some.iter().position(|byte| *byte == b'\n').map_or(some.len(), |at| at + 1);
+            line.extend_from_slice(&some[..end]);
+            self.output.consume(end);
+        }
+        Ok(line)
     }
 
     /// Asks and waits.
@@ -147,6 +169,9 @@ impl Worker {
         self.hear()
     }
 }
+
+/// The longest that a worker does without a word, proving a whole trace on a busy machine, takes seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Drop for Worker {
     fn drop(&mut self) {
@@ -177,6 +202,24 @@ pub(super) fn tell<T: Serialize>(said: Result<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_that_says_nothing_is_given_up() {
+        let worker = |script: &str| {
+            let mut child = Command::new("sh");
+            child.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = child.spawn().expect("sh");
+            let output = BufReader::new(child.stdout.take().expect("piped"));
+            Worker { input: child.stdin.take(), child, output, name: "worker" }
+        };
+        let error = worker("printf half; read line").line(Duration::from_millis(20)).unwrap_err();
+        assert!(error.to_string().contains("has not answered"), "{error}");
+        let error = worker("printf half").line(PATIENCE).unwrap_err();
+        assert!(error.to_string().contains("ended"), "{error}");
+        let mut two = worker(r"printf 'one\ntwo\n'");
+        assert_eq!(two.line(PATIENCE).expect("a line"), b"one\n");
+        assert_eq!(two.line(PATIENCE).expect("a line"), b"two\n");
+    }
 
     #[test]
     fn ticks_are_those_of_all_cores() {

@@ -224,6 +224,12 @@ impl Part {
         let arguments = self.arguments.split_whitespace().map(str::to_owned);
         arguments.chain(self.files().into_iter().flat_map(|(option, file)| [option.to_owned(), file])).collect()
     }
+
+    /// What to type for it.
+    fn command(&self) -> String {
+        let lab = if self.arguments == PEERS { "lab-peers" } else { "lab" };
+        format!("cargo {lab} {}", self.arguments().join(" "))
+    }
 }
 
 /// How a part went, in its place in `commands.txt`.
@@ -289,23 +295,26 @@ fn least_stolen(
 
 /// The verb.
 pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
-    let mut parts: Vec<_> = if args.only.is_empty() { PARTS.iter().collect() } else { args.only };
+    let partial = !args.only.is_empty();
+    let mut parts: Vec<_> = if partial { args.only } else { PARTS.iter().collect() };
     if args.list {
-        let line =
-            |part: &&Part| format!("{}: {}\n    cargo lab {}\n", part.name, part.question, part.arguments().join(" "));
+        let line = |part: &&Part| format!("{}: {}\n    {}\n", part.name, part.question, part.command());
         say(&parts.iter().map(line).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !cfg!(feature = "peers") {
-        parts.retain(|part| part.arguments != PEERS);
+    let wanted = parts.len();
+    parts.retain(|part| cfg!(feature = "peers") || part.arguments != PEERS);
+    if parts.len() < wanted {
         eprintln!("without the part `peers`: it needs the feature `peers`, as in `cargo lab-peers record`");
     }
+    ensure!(!parts.is_empty(), "nothing is left to record");
     let machine = Machine::look();
-    ensure!(!machine.debug_build, "a debug build is nothing to record: cargo lab record");
     let directory = match args.directory {
         Some(directory) => directory,
         None => Path::new("results").join(name(&machine)?),
     };
+    ensure!(!directory.exists(), "{} is there, and no record is written over another", directory.display());
+    ensure!(!machine.debug_build, "a debug build is nothing to record: cargo lab record");
     fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     fs::write(directory.join("machine.txt"), describe(&machine)?)?;
     write_played(&directory.join(report::PLAYED))?;
@@ -319,7 +328,7 @@ pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
     for (number, part) in parts.iter().enumerate() {
         eprintln!("{} of {}: {}, {}", number + 1, parts.len(), part.name, part.question);
         let tried = part.run(&directory, &interrupted)?;
-        writeln!(commands, "{}.txt: cargo lab {}    # {tried}", part.name, part.arguments().join(" "))?;
+        writeln!(commands, "{}.txt: {}    # {tried}", part.name, part.command())?;
         failed += usize::from(!tried.status.success());
         if interrupted.load(Ordering::SeqCst) {
             eprintln!("interrupted: {number} parts are whole in {}", directory.display());
@@ -330,7 +339,7 @@ pub(super) fn run(args: RecordArgs) -> Result<ExitCode> {
     match report::pages(&directory) {
         Ok(()) => eprintln!("its pages: {}", directory.join("summary.md").display()),
         // Not every part has a table of measurements.
-        Err(error) if parts.len() < PARTS.len() => eprintln!("no pages: {error:#}"),
+        Err(error) if partial => eprintln!("no pages: {error:#}"),
         Err(error) => return Err(error.context("cannot make the pages")),
     }
     eprintln!("recorded in {}; {failed} of {} commands failed", directory.display(), parts.len());

@@ -41,10 +41,10 @@ pub(super) struct ReplayArgs {
     #[arg(long)]
     verify: bool,
     /// The host was seeded with this trace (lab host --seed-trace) and has served nobody since
-    #[arg(long)]
+    #[arg(long, requires = "verify")]
     seeded: bool,
     /// What the host does with the writes of executions that did not return
-    #[arg(long, value_enum, default_value_t = Failed::Drop)]
+    #[arg(long, value_enum, default_value_t = Failed::Drop, requires = "verify")]
     failed: Failed,
     /// How this end waits
     #[arg(long, value_enum, default_value_t = Wait::Adaptive)]
@@ -67,13 +67,13 @@ struct CacheArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     cache: u32,
     /// When the cache sends writes on
-    #[arg(long, value_enum, default_value_t = Writes::Through)]
+    #[arg(long, value_enum, default_value_t = Writes::Through, requires = "cache")]
     cache_writes: Writes,
     /// How many pages more it reads when one is missing
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "cache")]
     cache_ahead: u32,
     /// Cache reads of the latest and the final state as well
-    #[arg(long)]
+    #[arg(long, requires = "cache")]
     cache_latest: bool,
 }
 

@@ -54,7 +54,9 @@ pub(super) struct Row {
     pub(super) p99_ns: Option<u64>,
     pub(super) p999_ns: Option<u64>,
     pub(super) max_ns: Option<u64>,
-    /// Of calls timed in batches: without the clock.
+    /// What the clock adds to each of these.
+    pub(super) clock_ns: Option<f64>,
+    /// Of calls timed in batches, without the clock; with it where they are timed one by one, with thinking or on several connections.
     pub(super) mean_ns: Option<f64>,
     /// Of all connections, with what is between calls.
     pub(super) calls_per_s: Option<f64>,
@@ -120,9 +122,14 @@ fn median_call<'a>(samples: impl IntoIterator<Item = &'a Sample>, in_flight: u32
     let (mut latencies, mut clocks) = (Latencies::default(), Vec::new());
     for sample in samples {
         latencies.merge(&sample.slice.latencies);
-        clocks.push(sample.slice.clock_ns);
+        clocks.push(clock_of(sample, in_flight));
     }
-    (latencies.percentile(50.0) as f64 - median(&mut clocks) / f64::from(in_flight)).max(1.0)
+    (latencies.percentile(50.0) as f64 - median(&mut clocks)).max(1.0)
+}
+
+/// What the clock adds to a call.
+fn clock_of(sample: &Sample, in_flight: u32) -> f64 {
+    sample.slice.clock_ns / f64::from(in_flight)
 }
 
 /// All rows, in the order of the cells. A cell that was neither measured nor failed has none.
@@ -208,6 +215,7 @@ fn row(cell: &Cell, distance: Option<Distance>, samples: &[&Sample], executions:
         p99_ns: some(latencies.percentile(99.0)),
         p999_ns: some(latencies.percentile(99.9)),
         max_ns: some(latencies.max()),
+        clock_ns: median_of(&|sample| Some(clock_of(sample, in_flight))),
         mean_ns: quotient(sum(|sample| sample.slice.batch_ns), batch_calls),
         calls_per_s: quotient(batch_calls * 1e9, sum(|sample| sample.slice.wall_ns)),
         execution_ns: execution(samples, executions, |execution| execution.ns),

@@ -97,6 +97,7 @@ const FIELDS: &[&str] = &[
     "p99_ns",
     "p999_ns",
     "max_ns",
+    "clock_ns",
     "mean_ns",
     "calls_per_s",
     "execution_ns",

@@ -35,7 +35,14 @@ pub(super) struct Slice {
     pub(super) usage: Usage,
 }
 
-/// A slice of calls on what `works` have opened, on all of them at once.
+impl Slice {
+    /// With what reading the clock costs now: for whoever has heard that the calls are over.
+    pub(super) fn with_clock(self) -> Self {
+        Self { clock_ns: clock_cost(), ..self }
+    }
+}
+
+/// A slice of calls on what `works` have opened, on all of them at once. Says nothing of the clock.
 pub(super) fn run(works: &mut [impl Work]) -> Result<Slice> {
     match works {
         [work] => one(work),
@@ -66,7 +73,6 @@ fn one(work: &mut impl Work) -> Result<Slice> {
     }
     slice.usage = Usage::now().since(before);
     slice.usage.cpu_ns -= (warm_beside.thinking + timed_beside.thinking).as_nanos() as i64;
-    slice.clock_ns = clock_cost();
     Ok(slice)
 }
 
@@ -116,7 +122,7 @@ fn many(works: &mut [impl Work]) -> Result<Slice> {
     });
     let parts = parts.into_iter().collect::<Result<Vec<_>>>().context("on one of several connections")?;
     let usage = Usage::now().since(before);
-    let mut slice = Slice { usage, clock_ns: clock_cost(), ..Slice::default() };
+    let mut slice = Slice { usage, ..Slice::default() };
     let (mut latencies, mut in_time) = (Latencies::default(), 0);
     for (first, timed, part, beside) in &parts {
         latencies.add(part);

@@ -9,14 +9,15 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use super::executions::Executions;
 use super::line::Line;
 use super::matrix::{Situation, Way, Workload};
 use super::process::{Usage, pin, tell};
 use super::rival;
 use super::serving::{Service, World, serve_all};
-use super::slice;
+use super::slice::{self, Slice};
 use super::trace::Trace;
-use super::workload::{Connecting, Executions, Ping, Pipelined, Single, Work, prepare};
+use super::workload::{Connecting, Ping, Pipelined, Single, Work, prepare};
 use crate::{ConnectOptions, ListenOptions, Listener, listen};
 
 /// What both processes have to know.
@@ -97,7 +98,7 @@ pub(super) fn host() -> ! {
 }
 
 /// The GenVM side. Answers when it has loaded what it needs; checks, at the first line, that the right bytes come back; then takes
-/// `open`, `run` (answered with a [`Slice`](slice::Slice)), `time N` (answered with nanoseconds) and `close`.
+/// `open`, `run`, then `slice` (answered with that [`Slice`]), `time N` (answered with nanoseconds) and `close`.
 pub(super) fn client() -> ! {
     let lines = lines();
     if let Err(error) = play(&lines) {
@@ -137,8 +138,7 @@ fn play(lines: &Receiver<String>) -> Result<()> {
         (Workload::Ping(len), _) => obey(lines, numbers.map(|_| Ping::new(new(), len)).collect()),
         (Workload::Connect, _) => obey(lines, numbers.map(|_| Connecting::new(new())).collect()),
         (Workload::Trace(_), Some(trace)) => {
-            // Rounds and connections begin at different executions.
-            let executions = |number| Executions::new(new(), trace, job.round as usize + number).in_flight(in_flight);
+            let executions = |_| Executions::new(new(), trace, connections, job.round).in_flight(in_flight);
             obey(lines, numbers.map(executions).collect())
         }
         (Workload::Trace(name), None) => bail!("trace {name} was not loaded"),
@@ -148,10 +148,12 @@ fn play(lines: &Receiver<String>) -> Result<()> {
 
 /// Does what the lines say; one connection for each of `works`.
 fn obey<W: Work>(lines: &Receiver<String>, mut works: Vec<W>) {
+    let mut slice = Slice::default();
     for order in lines {
         match order.as_str() {
             "open" => tell(open(&mut works)),
-            "run" => tell(slice::run(&mut works)),
+            "run" => tell(slice::run(&mut works).map(|measured| slice = measured)),
+            "slice" => tell(Ok(std::mem::take(&mut slice).with_clock())),
             "close" => tell(works.iter_mut().try_for_each(W::close)),
             other => match other.strip_prefix("time ").and_then(|rounds| rounds.parse().ok()) {
                 Some(rounds) => tell(slice::time(&mut works, rounds)),

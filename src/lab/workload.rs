@@ -8,14 +8,11 @@ use anyhow::{Context, Result, ensure};
 
 use super::calls::Calls;
 use super::data;
-use super::line::{Beside, Client, Executed, Line, Storage, Stream};
+use super::line::{Beside, Client, Line, Storage, Stream};
 use super::matrix::Workload;
-use super::model::Model;
-use super::player::{MODE, Player};
+use super::player::MODE;
 use super::stats::Latencies;
-use super::trace::{Call, Trace};
-use crate::protocol::{HostClient, ResultCode, SlotId, SlotRead};
-use crate::storage::PageCache;
+use crate::protocol::{Account, HostClient, ResultCode, SlotId, SlotRead};
 
 /// Calls of one kind, on a connection of their own or several after one another.
 pub(super) trait Work: Send {
@@ -101,8 +98,8 @@ fn opened<T>(open: &mut Option<T>) -> Result<&mut T> {
     open.as_mut().context("not connected")
 }
 
-fn read(calls: &mut impl Calls, slot: &SlotId, buffer: &mut [u8]) -> Result<()> {
-    Ok(calls.read(MODE, &data::account(0), slot, 0, buffer)?)
+fn read(calls: &mut impl Calls, account: &Account, slot: &SlotId, buffer: &mut [u8]) -> Result<()> {
+    Ok(calls.read(MODE, account, slot, 0, buffer)?)
 }
 
 /// `read:N` and `write:N`: one connection, the same call on a few slots in turn.
@@ -110,6 +107,7 @@ pub(super) struct Single<C> {
     line: Line,
     connect: fn(&Line) -> Result<C>,
     client: Option<C>,
+    account: Account,
     slots: Vec<SlotId>,
     /// The slot of the last call.
     at: usize,
@@ -119,16 +117,21 @@ pub(super) struct Single<C> {
 
 impl Single<Client> {
     pub(super) fn new(line: Line, len: u32, writes: bool) -> Self {
-        let (connect, buffer) = (Line::client, vec![0; len as usize]);
-        Self { line, connect, client: None, slots: slots(), at: 0, writes, buffer }
+        Self::connecting(line, Line::client, len, writes)
     }
 }
 
 impl Single<Storage> {
     /// Reads through a cache: once touched, every slot is in it.
     pub(super) fn cached(line: Line, len: u32) -> Self {
-        let (connect, buffer) = (Line::storage, vec![0; len as usize]);
-        Self { line, connect, client: None, slots: slots(), at: 0, writes: false, buffer }
+        Self::connecting(line, Line::storage, len, false)
+    }
+}
+
+impl<C> Single<C> {
+    fn connecting(line: Line, connect: fn(&Line) -> Result<C>, len: u32, writes: bool) -> Self {
+        let buffer = vec![0; len as usize];
+        Self { line, connect, client: None, account: data::account(0), slots: slots(), at: 0, writes, buffer }
     }
 }
 
@@ -152,10 +155,10 @@ impl<C: Calls + Send> Work for Single<C> {
     fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
         self.at = (self.at + 1) % SLOTS;
         let (client, slot) = (opened(&mut self.client)?, &self.slots[self.at]);
-        let (writes, buffer) = (self.writes, &mut self.buffer);
+        let (writes, account, buffer) = (self.writes, &self.account, &mut self.buffer);
         self.line.call(latencies, |_| match writes {
             true => Ok(client.write(slot, 0, buffer)?),
-            false => read(client, slot, buffer),
+            false => read(client, account, slot, buffer),
         })
     }
 
@@ -163,7 +166,7 @@ impl<C: Calls + Send> Work for Single<C> {
         let mut client = self.client.take();
         if self.writes {
             self.buffer.fill(0);
-            read(opened(&mut client)?, &self.slots[self.at], &mut self.buffer)?;
+            read(opened(&mut client)?, &self.account, &self.slots[self.at], &mut self.buffer)?;
         }
         prove(if self.writes { SLOTS } else { self.at }, &self.buffer)
     }
@@ -289,13 +292,14 @@ impl Work for Ping {
 /// `connect`: a connection, its first answer, and its end.
 pub(super) struct Connecting {
     line: Line,
+    account: Account,
     slot: SlotId,
     buffer: Vec<u8>,
 }
 
 impl Connecting {
     pub(super) fn new(line: Line) -> Self {
-        Self { line, slot: data::slot(0), buffer: vec![0; FIRST_READ] }
+        Self { line, account: data::account(0), slot: data::slot(0), buffer: vec![0; FIRST_READ] }
     }
 }
 
@@ -305,168 +309,14 @@ impl Work for Connecting {
     }
 
     fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
-        let (slot, buffer) = (&self.slot, &mut self.buffer);
-        self.line.call(latencies, |line| read(&mut line.client()?, slot, buffer))
+        let (account, slot, buffer) = (&self.account, &self.slot, &mut self.buffer);
+        self.line.call(latencies, |line| read(&mut line.client()?, account, slot, buffer))
     }
 
     fn close(&mut self) -> Result<()> {
         prove(0, &self.buffer)?;
         self.buffer.fill(0);
         Ok(())
-    }
-
-    fn line(&mut self) -> &mut Line {
-        &mut self.line
-    }
-}
-
-/// `trace:NAME`: executions one after another and over again, one connection each. A step is a whole execution.
-pub(super) struct Executions<'t> {
-    line: Line,
-    player: Player<'t>,
-    /// With what the next slice begins: one further each time, so that each comes behind the warm-up, wherever that ends.
-    first: usize,
-    next: usize,
-    /// Reads that go out together at most.
-    in_flight: usize,
-}
-
-impl<'t> Executions<'t> {
-    pub(super) fn new(line: Line, trace: &'t Trace, first: usize) -> Self {
-        Self { line, player: Player::new(trace), first, next: first, in_flight: 1 }
-    }
-
-    /// The same with up to so many reads on their way at once, where that many follow each other.
-    pub(super) fn in_flight(self, calls: u32) -> Self {
-        Self { in_flight: calls as usize, ..self }
-    }
-
-    /// Proves every byte, on a host that was seeded with the trace and has served nobody yet.
-    pub(super) fn verify(line: &Line, trace: &Trace, in_flight: u32) -> Result<()> {
-        let (mut player, mut model) = (Player::new(trace), Model::new(false));
-        model.seed(trace);
-        for execution in 0..trace.executions.len() {
-            let mut client = line.client()?;
-            match &line.cache {
-                None if in_flight > 1 => prove_batches(&mut player, &mut client, execution, &mut model, in_flight)?,
-                None => player.verify(&mut client, execution, &mut model, true).map(drop)?,
-                Some(options) => {
-                    let account = data::account(trace.executions[execution].account);
-                    let mut storage = PageCache::new(client, account, options.clone());
-                    player.verify(&mut storage, execution, &mut model, true).map(drop)?
-                }
-            };
-        }
-        Ok(())
-    }
-
-    fn play(&mut self, calls: &mut impl Calls, execution: usize, mut latencies: Option<&mut Latencies>) -> Result<()> {
-        for at in 0..self.player.trace.executions[execution].calls.len() {
-            self.player.prepare(execution, at);
-            let player = &mut self.player;
-            self.line.call(latencies.as_deref_mut(), |_| {
-                player.perform(calls, execution, at)?;
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    fn play_batches(
-        &mut self,
-        client: &mut Client,
-        execution: usize,
-        mut latencies: Option<&mut Latencies>,
-    ) -> Result<()> {
-        let (mut at, player) = (0, &mut self.player);
-        while at < player.trace.executions[execution].calls.len() {
-            let run = player.run(execution, at, self.in_flight);
-            at = run.end;
-            self.line.think();
-            player.prepare(execution, run.start);
-            let before = latencies.is_some().then(Instant::now);
-            match run.len() {
-                1 => player.perform(client, execution, run.start).map(drop)?,
-                _ => player.read_together(client, execution, run.clone())?,
-            }
-            if let (Some(latencies), Some(before)) = (latencies.as_deref_mut(), before) {
-                latencies.record_batch(before.elapsed(), run.len() as u32);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Plays an execution in batches and compares every byte read with `model`.
-fn prove_batches(
-    player: &mut Player<'_>,
-    client: &mut Client,
-    execution: usize,
-    model: &mut Model,
-    in_flight: u32,
-) -> Result<()> {
-    let recorded = &player.trace.executions[execution];
-    let mut at = 0;
-    while at < recorded.calls.len() {
-        let run = player.run(execution, at, in_flight as usize);
-        at = run.end;
-        if let Call::Read { .. } = recorded.calls[run.start] {
-            player.read_together(client, execution, run.clone())?;
-            let expected = recorded.calls[run.clone()].iter().flat_map(|call| match *call {
-                Call::Read { mode, account, slot, index, len } => model.read(mode, account, slot, index, len),
-                _ => Vec::new(),
-            });
-            let place = || format!("execution {execution}, calls {run:?} together: other bytes than were written");
-            ensure!(expected.eq(player.bytes().iter().copied()), "{}", place());
-            continue;
-        }
-        player.prepare(execution, run.start);
-        player.perform(client, execution, run.start)?;
-        if let Call::Write { slot, index, .. } = recorded.calls[run.start] {
-            model.write(recorded.account, slot, index, player.bytes());
-        }
-    }
-    model.end(recorded.result == ResultCode::Return);
-    Ok(())
-}
-
-impl Work for Executions<'_> {
-    fn open(&mut self) -> Result<()> {
-        self.next = self.first;
-        self.first += 1;
-        Ok(())
-    }
-
-    fn step(&mut self, latencies: Option<&mut Latencies>) -> Result<u64> {
-        let execution = self.next % self.player.trace.executions.len();
-        self.next += 1;
-        let begun = Instant::now();
-        let mut client = self.line.client()?;
-        self.line.beside.connecting += begun.elapsed();
-        let recorded = &self.player.trace.executions[execution];
-        let calls = recorded.calls.len();
-        let mut cached = None; // ends its connection where a client does: after the clock was read
-        match self.line.cache.clone() {
-            None if self.in_flight > 1 => self.play_batches(&mut client, execution, latencies)?,
-            None => self.play(&mut client, execution, latencies)?,
-            Some(options) => {
-                let storage = PageCache::new(client, data::account(recorded.account), options);
-                self.play(cached.insert(storage), execution, latencies)?;
-            }
-        }
-        let ns = begun.elapsed().as_nanos() as f64;
-        let calls = calls as u64;
-        let saved = cached.map_or(0, |storage| storage.stats().calls_saved());
-        self.line.beside.executions.push(Executed { number: execution, ns, calls: calls - saved });
-        Ok(calls)
-    }
-
-    fn round(&self) -> u64 {
-        self.player.trace.executions.len() as u64
-    }
-
-    fn close(&mut self) -> Result<()> {
-        Ok(()) // `verify` has proved every byte
     }
 
     fn line(&mut self) -> &mut Line {

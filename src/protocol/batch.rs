@@ -239,6 +239,10 @@ impl<S: Read + Write> Batch<'_, S> {
 
     /// Counts those that were `told`.
     fn answer<C: Caller<S>>(&mut self, caller: &mut C, told: &mut usize) -> Result<(), Lost> {
+        self.queue(caller, 1);
+        if self.calls.is_empty() {
+            return Ok(()); // no call, no hello
+        }
         // Nothing is outstanding yet, so it may wait.
         let mut broken = self.client.write_hello().err();
         let mut window = Window::new(self.capacity, self.client.unread);

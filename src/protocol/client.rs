@@ -20,9 +20,9 @@ use super::window::room;
 
 /// The host, as GenVM sees it, at the other end of any ordered byte stream.
 ///
-/// A request leaves in one `write`, and an answer of known size (a `storage_read`) arrives in one `read` of just
+/// A request leaves in one `write`, and an answer of known size up to 8 KiB (a `storage_read`) arrives in one `read` of just
 /// that size if the stream delivers it whole. No call allocates, beyond what it returns, once the largest request has
-/// been sent.
+/// been sent; a batch that is dropped without being run takes that room with it.
 ///
 /// A call that fails with a [fatal](CallError::is_fatal) error leaves the connection dead, and so does one that
 /// unwinds: answers carry no name, and the next one could be for an earlier question.

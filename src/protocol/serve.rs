@@ -58,7 +58,7 @@ macro_rules! serve {
                         break Err(error);
                     }
                     input.consume(consumed);
-                    unflushed = true;
+                    unflushed |= method.is_answered();
                     if method == Method::ConsumeResult {
                         finished = true;
                         if *revision == Revision::One {

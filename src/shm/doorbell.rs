@@ -36,7 +36,8 @@ use crate::sync::full_fence;
 
 /// What carries a ring to a sleeper. Only sleepers and those who wake them touch it.
 pub(crate) trait Socket: std::fmt::Debug + Send + Sync {
-    /// Sends a byte, unless there are as many on their way as it holds.
+    /// Sends a byte, unless there are as many on their way as it holds. Who cannot ring for another reason hangs up: the sleeper would
+    /// never hear of what was published.
     fn ring(&self);
     /// Takes bytes that rang; if there are none, waits for one, up to the socket's own timeout, or says so.
     fn hear(&self, wait: bool) -> io::Result<Heard>;
@@ -49,8 +50,15 @@ pub(crate) trait Socket: std::fmt::Debug + Send + Sync {
 /// The rendezvous socket, as a thread's descriptor or as a tokio stream.
 impl<T: AsFd + std::fmt::Debug + Send + Sync> Socket for T {
     fn ring(&self) {
-        // A full buffer holds bytes that ring already; a peer that is gone is noticed by the next look.
-        while let Err(Errno::INTR) = rustix::net::send(self, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {}
+        loop {
+            match rustix::net::send(self, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                // A full buffer holds bytes that ring already; a peer that is gone is noticed by the next look.
+                Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return,
+                // No memory for it, or a filter of system calls that came after connecting.
+                Err(_) => return self.hang_up(),
+            }
+        }
     }
 
     fn hear(&self, wait: bool) -> io::Result<Heard> {
@@ -239,4 +247,33 @@ impl Doorbell {
 pub(crate) enum Sleep {
     Blocking,
     Async,
+}
+
+#[cfg(all(test, target_os = "linux", not(genvm_loom)))]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn who_cannot_ring_hangs_up() {
+        // Nobody is there: an error that a stream's socket never gives.
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        drop(theirs);
+        let is_hung_up = || {
+            let mut sockets = [PollFd::new(&ours, PollFlags::RDHUP)];
+            rustix::event::poll(&mut sockets, Some(&Default::default())).unwrap();
+            sockets[0].revents().contains(PollFlags::HUP)
+        };
+        assert!(!is_hung_up());
+        ours.ring();
+        assert!(is_hung_up());
+    }
+
+    #[test]
+    fn a_socket_full_of_rings_is_rung() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (0..10_000).for_each(|_| ours.ring());
+        assert_eq!((ours.hear(false).unwrap(), theirs.hear(false).unwrap()), (Heard::Nothing, Heard::Ring));
+    }
 }

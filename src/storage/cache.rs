@@ -123,7 +123,8 @@ impl<S: Read + Write> PageCache<S> {
     /// way.
     ///
     /// # Errors
-    /// [`StorageError::Call`] like the client, [`StorageError::Full`] if writes are deferred. Nothing was written then.
+    /// [`StorageError::Call`] like the client, [`StorageError::Full`] if writes are deferred. Nothing was written then, unless the error
+    /// is fatal.
     pub fn storage_write(&mut self, slot: &SlotId, index: u32, data: &[u8]) -> Result<(), StorageError> {
         check(Method::StorageWrite, "data", index, data.len(), &self.client)?;
         if self.options.writes == WriteMode::Deferred {

@@ -6,7 +6,8 @@ use crate::protocol::{CallError, SlotId};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The call to the host failed, or the arguments are none; nothing was written.
+    /// The call to the host failed, or the arguments are none. Nothing was written, unless the error is
+    /// [fatal](CallError::is_fatal): then nobody knows.
     #[error(transparent)]
     Call(#[from] CallError),
     /// There is no room for this write beside the deferred ones; nothing of it was kept. There is again after
@@ -21,7 +22,7 @@ pub enum StorageError {
         limit: usize,
     },
     /// The host did not take a deferred write. Those before it, by slot and index, it has; this one and the rest are
-    /// still deferred, and still seen by reads.
+    /// still deferred, and still seen by reads. If `source` is [fatal](CallError::is_fatal) the host may have this one as well.
     #[error("{length} deferred bytes at {index} of {slot:?} were not taken: {source}")]
     NotTaken {
         /// The slot.

@@ -8,8 +8,8 @@ pub struct CacheOptions {
     pub page_size: PageSize,
     /// How many bytes of pages are kept at most; the least recently used go first (approximately: second chance). Pages
     /// take their place in aligned stretches of 512 bytes, or of one page if that is larger, and 150 to 400 bytes of
-    /// bookkeeping for each of those; the pages of one read are held twice while it lasts. A read that would need more
-    /// than the bound goes to the host as it is. Default: 4 MiB.
+    /// bookkeeping for each of those; beside them stays room for the pages of the longest read so far. A read that would
+    /// need more than the bound goes to the host as it is. Default: 4 MiB.
     pub max_cached: usize,
     /// When writes go to the host. Default: [`WriteMode::Through`].
     pub writes: WriteMode,

@@ -56,7 +56,7 @@ fn a_storm_of_doorbells() {
         let on = format!("shm,host,{},{}", name_of(face), how.name());
         let fault = alone.fault("storm", on).allowing(P99, MAX);
         fault.seeing(|| format!("cores:{:.2},rings:{}", cores.get(), rings.get())).run(
-            count(100, 30_000),
+            count(100, 60_000), // a minute at least, by the pauses
             setup,
             |world, random| {
                 random.pause(Duration::from_millis(2));

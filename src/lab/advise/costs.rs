@@ -199,13 +199,13 @@ pub(super) fn pages(way: Way, bytes: f64, calls: f64) -> f64 {
 
 impl Stalls {
     fn of(row: &Row) -> Option<Self> {
-        Some(Self { each_call: (row.mean_ns? - row.p50_ns?).max(0.0), one: row.p999_ns? })
+        Some(Self { each_call: (row.mean_ns? - row.median_call()?).max(0.0), one: row.p999_ns? })
     }
 }
 
 impl Curve {
     fn of<'a>(rows: impl Iterator<Item = &'a Row>, x: fn(&Row) -> Option<f64>) -> Option<Self> {
-        let points = rows.filter_map(|row| Some((x(row)?, Cost { wall: row.p50_ns?, cpu: row.cpu_ns()? })));
+        let points = rows.filter_map(|row| Some((x(row)?, Cost { wall: row.median_call()?, cpu: row.cpu_ns()? })));
         let mut points: Vec<_> = points.collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         (!points.is_empty()).then_some(Self(points))

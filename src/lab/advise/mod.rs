@@ -77,7 +77,7 @@ pub(super) struct AdviseArgs {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Compare what the model says of every recorded trace with what was measured; exit code 1 if it is too far off
-    #[arg(long, conflicts_with_all = ["snapshots", "trace", "json", "plot"])]
+    #[arg(long, conflicts_with_all = ["snapshots", "trace", "json", "plot", "own_ms", "think_us", "parallel", "cached", "batched", "few"])]
     check: bool,
 }
 

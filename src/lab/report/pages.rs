@@ -200,7 +200,7 @@ fn parameters(record: &Record) -> Vec<Block> {
         facts.push(line![format!("{label}: "), Piece::Code(text), "."]);
     }
     facts.push(words_and_code(
-        "Repeat: `cargo lab record` makes a new directory of this kind; `cargo lab report DIRECTORY` makes its pages. Numbers move \
+        "Repeat: `cargo lab-peers record` makes a new directory of this kind; `cargo lab report DIRECTORY` makes its pages. Numbers move \
          with the machine; ratios of one run move less.",
     ));
     let width = record.commands.iter().map(|command| command.part.len()).max().unwrap_or(0);

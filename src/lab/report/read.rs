@@ -94,6 +94,8 @@ pub(in crate::lab) struct Row {
     #[serde(default)]
     pub(in crate::lab) p999_ns: Option<f64>,
     #[serde(default)]
+    pub(in crate::lab) clock_ns: Option<f64>,
+    #[serde(default)]
     pub(in crate::lab) mean_ns: Option<f64>,
     #[serde(default)]
     pub(in crate::lab) calls_per_s: Option<f64>,
@@ -218,6 +220,11 @@ impl Row {
     /// CPU time of both processes, a call.
     pub(in crate::lab) fn cpu_ns(&self) -> Option<f64> {
         Some(self.client_cpu_ns? + self.host_cpu_ns?)
+    }
+
+    /// The median call without the clock, where the record says what that adds.
+    pub(in crate::lab) fn median_call(&self) -> Option<f64> {
+        Some(self.p50_ns? - self.clock_ns.unwrap_or(0.0))
     }
 
     /// What the workload is about: a whole execution, or one call.

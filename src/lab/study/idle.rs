@@ -109,7 +109,7 @@ impl Idle {
         client.ask::<()>("check")?;
         // A first connection has come and gone: what a process allocates once is there.
         client.ask::<()>("open")?;
-        client.ask::<serde::de::IgnoredAny>("run")?;
+        client.ask::<()>("run")?;
         client.ask::<()>("close")?;
         let pids = [host.pid(), client.pid()];
         let memory = || pids.iter().map(|&pid| pss_kib(pid)).sum::<Result<u64>>();
