@@ -138,7 +138,8 @@ fn play(lines: &Receiver<String>) -> Result<()> {
         (Workload::Ping(len), _) => obey(lines, numbers.map(|_| Ping::new(new(), len)).collect()),
         (Workload::Connect, _) => obey(lines, numbers.map(|_| Connecting::new(new())).collect()),
         (Workload::Trace(_), Some(trace)) => {
-            let executions = |_| Executions::new(new(), trace, connections, job.round).in_flight(in_flight);
+            let executions =
+                |number| Executions::new(new(), trace, connections, job.round + number as u32).in_flight(in_flight);
             obey(lines, numbers.map(executions).collect())
         }
         (Workload::Trace(name), None) => bail!("trace {name} was not loaded"),

@@ -104,7 +104,7 @@ fn parallel(text: &str) -> Result<f64, String> {
 
 /// The verb.
 pub(super) fn run(args: &AdviseArgs) -> Result<ExitCode> {
-    let record = Record::read(&args.results)?;
+    let record = Record::read(&args.results)?.at_one_speed();
     if !args.other_machine && !args.check {
         let here = Machine::look();
         let (then, now) = ((record.fact("cpu"), record.fact("cores")), (here.cpu.as_str(), here.cores.to_string()));

@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `read` | the tables and texts of a directory |
+//! | `speed` | the same, as if the machine had been as fast all the while |
 //! | `pick` | which of their rows are shown |
 //! | `words` | how rows and numbers are called |
 //! | `claims`, `targets`, `tables`, `charts` | what is said, tabled and plotted |
@@ -27,6 +28,7 @@ mod pages;
 mod pick;
 mod plot;
 mod read;
+mod speed;
 mod tables;
 mod targets;
 mod words;
