@@ -293,3 +293,32 @@ fn first_difference(expected: &[u8], got: &[u8]) -> Option<usize> {
 
 /// A read mode for workloads without a trace.
 pub(super) const MODE: StorageMode = StorageMode::Default;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_or_another_length_is_no_answer_where_the_trace_has_one() {
+        for name in Trace::names() {
+            let trace = Trace::built_in(name).expect("a trace");
+            let (player, mut answers) = (Player::new(&trace), 0);
+            for (execution, recorded) in trace.executions.iter().enumerate() {
+                for (at, call) in recorded.calls.iter().enumerate() {
+                    let is_answer = |played| player.is_answer(execution, at, &played);
+                    match *call {
+                        Call::Other { method, reply, .. } if is_variable(method) && reply > 0 => {
+                            assert!(is_answer(Played::Reply(vec![0; reply as usize])));
+                            assert!(
+                                !is_answer(Played::Reply(vec![0; reply as usize - 1])) && !is_answer(Played::Status)
+                            );
+                            answers += 1;
+                        }
+                        _ => assert!(is_answer(Played::Status)),
+                    }
+                }
+            }
+            assert!(answers > 0, "{name}: it has no answers");
+        }
+    }
+}
